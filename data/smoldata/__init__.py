@@ -1,0 +1,1 @@
+"""Curation: raw datasets in, documents out, every drop counted."""

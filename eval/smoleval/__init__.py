@@ -1,0 +1,1 @@
+"""Evaluation: checkpoints in; scores that name their task, data and checkpoint out."""

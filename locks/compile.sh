@@ -1,0 +1,22 @@
+#!/bin/sh
+# Compile the locks from pyproject.toml: hashes yes; index addresses and local paths no.
+# torch stays out: pip installs it first, at the version that the Makefile names, with what it needs itself.
+# usage: locks/compile.sh PYTHON UV
+set -eu
+cd "$(dirname "$0")/.."
+python=$1
+uv=$2
+requirements() {
+  "$python" - "$@" <<'PYTHON'
+import sys, tomllib
+project = tomllib.load(open("pyproject.toml", "rb"))
+wanted = list(project["project"]["dependencies"]) + project["build-system"]["requires"] + ["editables"]
+for extra in sys.argv[1:]:
+    wanted += project["project"]["optional-dependencies"][extra]
+print("\n".join(line for line in wanted if not line.startswith("torch==")))
+PYTHON
+}
+compile() { "$uv" pip compile --quiet --generate-hashes --no-header --no-annotate --python-version 3.11 - "$@"; }
+requirements | compile --output-file locks/core.lock
+requirements dev | compile --constraint locks/core.lock --output-file locks/dev.lock
+requirements train | compile --constraint locks/core.lock --output-file locks/train.lock

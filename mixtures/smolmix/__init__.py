@@ -1,0 +1,1 @@
+"""Mixtures: token manifests and a recipe in; an exact plan, a catalog and a hand-off bundle out."""

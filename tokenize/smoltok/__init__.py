@@ -1,0 +1,1 @@
+"""Tokenization: documents in, nanotron-ready token shards out, ids exact to the last token."""

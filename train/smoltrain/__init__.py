@@ -1,0 +1,1 @@
+"""Training: a bundle in; checkpoints and a consumption ledger out."""
