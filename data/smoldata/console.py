@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from smoldata.errors import EXIT_FAILED, EXIT_INTERRUPTED, SmolError
+from smoldata.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, SmolError
 
 _LINE_EVERY_SECONDS = 5.0
 
@@ -39,7 +39,12 @@ def progress(label: str, total: int) -> Iterator[Callable[[int, str], None]]:
 
 @contextmanager
 def _bar(label: str, total: int) -> Iterator[Callable[[int, str], None]]:
-    columns = (TextColumn("{task.description:<28.28}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description:<28.28}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=err) as bar:
         task = bar.add_task(label, total=total)
 
@@ -65,7 +70,9 @@ def _lines(label: str, total: int) -> Iterator[Callable[[int, str], None]]:
     say(f"{label}: {done:,} of {total:,} in {time.monotonic() - start:.1f} s")
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], right: Sequence[str] = ()) -> None:
+def table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], right: Sequence[str] = ()
+) -> None:
     """Print a table to standard output; the columns named in ``right`` are right-aligned.
 
     Without a terminal the width follows the content, so that nothing is cut in a log file.
@@ -78,21 +85,29 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], 
     (out if out.is_terminal else Console(highlight=False, width=240)).print(grid)
 
 
-def run_command(command: Callable[[], Any]) -> None:
-    """Run a command line program: errors of ours become one line and their exit code, never a traceback.
+def run_command(app: Callable[..., Any]) -> None:
+    """Run a typer app and exit: errors of ours become one line and their exit code, never a traceback.
 
-    ``SMOL_TRACEBACK=1`` shows the traceback all the same.
+    Usage errors keep typer's message and exit code 2. ``SMOL_TRACEBACK=1`` shows tracebacks all the same.
     """
+    import typer
+
+    # typer exports BadParameter only; its second base is the base of all usage errors.
+    usage_error = typer.BadParameter.__mro__[2]
     try:
-        command()
-    except KeyboardInterrupt:
+        code = app(standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
         say("interrupted: finished files are kept; run the same command again to go on")
         sys.exit(EXIT_INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_FAILED)
+    except usage_error as error:
+        error.show()  # type: ignore[attr-defined]
+        sys.exit(EXIT_USAGE)
     except SmolError as error:
         if os.environ.get("SMOL_TRACEBACK"):
             raise
         say(f"error: {error}")
         sys.exit(error.exit_code)
+    sys.exit(code if isinstance(code, int) else EXIT_OK)

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import xxhash
 
@@ -31,7 +31,7 @@ _REFUSALS = {
 
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """Turn a refusal of the file system into a :class:`StorageError` that names ``path`` and the next step."""
+    """Turn a refusal of the file system into a :class:`StorageError` that says what to do next."""
     try:
         yield
     except OSError as error:
@@ -66,7 +66,7 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         temporary.write_bytes(data)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
     """Write ``value`` as JSON with sorted keys: the same value gives the same bytes."""
     write_atomic(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
@@ -98,11 +98,16 @@ def sha256(path: Path) -> str:
     return _digest_file(hashlib.sha256(), path)
 
 
-def _digest_file(digest: Any, path: Path) -> str:
+class _Digest(Protocol):
+    def update(self, data: bytes, /) -> None: ...
+    def hexdigest(self) -> str: ...
+
+
+def _digest_file(digest: _Digest, path: Path) -> str:
     with Path(path).open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
-    return str(digest.hexdigest())
+    return digest.hexdigest()
 
 
 def digest_values(*values: object) -> str:
@@ -140,7 +145,9 @@ def single_writer(folder: Path) -> Iterator[None]:
         except BlockingIOError as error:
             lock.seek(0)
             holder = lock.read().strip() or "another process"
-            raise BusyError(f"{folder} is in use by {holder}; wait for it, or stop it and run again") from error
+            raise BusyError(
+                f"{folder} is in use by {holder}; wait for it, or stop it and run again"
+            ) from error
         lock.truncate(0)
         lock.write(f"process {os.getpid()}")
         lock.flush()
