@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -93,7 +93,7 @@ def run_command(app: Callable[..., Any]) -> None:
     import typer
 
     # typer exports BadParameter only; its second base is the base of all usage errors.
-    usage_error = typer.BadParameter.__mro__[2]
+    usage_error = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[2])
     try:
         code = app(standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
@@ -103,7 +103,7 @@ def run_command(app: Callable[..., Any]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_FAILED)
     except usage_error as error:
-        error.show()  # type: ignore[attr-defined]
+        error.show()
         sys.exit(EXIT_USAGE)
     except SmolError as error:
         if os.environ.get("SMOL_TRACEBACK"):
