@@ -16,7 +16,58 @@ PRESET  ?=
 PROFILE ?= sample
 BUDGET  ?=
 BUILD   ?= build
-export PYTHONPYCACHEPREFIX ?=
+
+SELECT = $(if $(RECIPE),--recipe "$(RECIPE)",$(if $(STAGE),--stage "$(STAGE)")) $(if $(PRESET),--preset "$(PRESET)") $(if $(BUDGET),--budget "$(BUDGET)") --build "$(BUILD)"
+export SMOL_QUERY = $(Q)
+
+##@ The main job
+mixture: $(STAMPS)/core ## build a stage's shards, exact plan, catalog, report and bundle: STAGE=1|2|3|32k|64k|mid or RECIPE=file.yaml [PRESET= BUDGET= PROFILE=sample|full|hub]
+	@$(BIN)/python -m smolmix.quick build $(SELECT) --profile "$(PROFILE)"
+
+sql: $(STAMPS)/core ## ask the catalog: Q="select ..." (no Q: the views, with an example each)
+	@$(BIN)/smolmix sql --build "$(BUILD)" -- "$$SMOL_QUERY"
+
+report: $(STAMPS)/core ## write build/report.html anew
+	@$(BIN)/smolmix report --build "$(BUILD)"
+
+handoff: $(STAMPS)/core ## write the bundle of a stage for the cluster: STAGE= or RECIPE=
+	@$(BIN)/smolmix handoff $(SELECT) --profile "$(PROFILE)"
+
+verify: $(STAMPS)/core ## find any changed byte of a bundle and its shards: BUNDLE=folder
+	@$(BIN)/smolmix verify "$(BUNDLE)"
+
+train: $(STAMPS)/train ## train a tiny SmolLM3 on the bundle of a stage, on this machine: STAGE=
+	@$(BIN)/python -m smolmix.quick build $(SELECT) --profile "$(PROFILE)" --quiet
+	@$(BIN)/smoltrain train --bundle "$$($(BIN)/smolmix path bundle $(SELECT) --profile "$(PROFILE)")"
+
+eval: $(STAMPS)/train ## held-out loss of the trained model, per source
+	@$(BIN)/smoleval heldout --build "$(BUILD)"
+
+##@ Development
+test: $(STAMPS)/dev $(STAMPS)/train ## run the tests that need no root and no server
+	@$(BIN)/python -m pytest -m "not system" $(ARGS)
+
+test-system: $(STAMPS)/dev $(STAMPS)/train ## run the tests that need root, a server or a browser (Debian: apt-get)
+	@sh tests/system.sh
+	@$(BIN)/python -m pytest -m system $(ARGS)
+
+test-nanotron: $(STAMPS)/dev $(STAMPS)/train ## run the tests that need a nanotron checkout: NANOTRON=folder
+	@NANOTRON="$(NANOTRON)" $(BIN)/python -m pytest -m nanotron $(ARGS)
+
+lint: $(STAMPS)/dev $(STAMPS)/train ## ruff and mypy
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+docs: $(STAMPS)/dev ## run the commands of the documents and write what they print now
+	@$(BIN)/python docs/blocks.py --write
+
+docs-check: $(STAMPS)/dev ## the same, and fail where a document says something else
+	@$(BIN)/python docs/blocks.py
+
+bench: $(STAMPS)/dev $(STAMPS)/train ## run the benchmarks and write benchmarks/results.md
+	@$(BIN)/python benchmarks/run.py $(ARGS)
+
+clean: ## remove the build folder (the environment stays)
+	rm -rf "$(BUILD)"
 
 ##@ Set-up
 $(STAMPS)/uv:
@@ -53,4 +104,4 @@ locks: $(STAMPS)/uv ## compile the locks anew from pyproject.toml
 help: ## print the targets
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z][a-z-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: setup setup-train setup-dev locks help
+.PHONY: mixture sql report handoff verify train eval test test-system test-nanotron lint docs docs-check bench clean setup setup-train setup-dev locks help
