@@ -1,8 +1,8 @@
 """Output blocks in the documents: produced by running, compared in CI.
 
-A fenced block that opens with ```` ```console ```` holds commands (lines that start with ``$ ``), each followed
-by what it prints on standard output. ``python docs/blocks.py`` runs them and compares; ``--write`` puts the new
-output in. Commands run from the root of the project, without a shell, in the order of the files.
+A fenced block that opens with ```` ```console ```` holds commands (lines that start with ``$ ``),
+each followed by what it prints on standard output. ``python docs/blocks.py`` runs them and compares;
+``--write`` puts the new output in. Commands run from the root of the project, without a shell.
 """
 
 import argparse

@@ -1,8 +1,9 @@
 """``python -m smolmix.quick build …``: say "nothing to do" in milliseconds, or hand over to the full command.
 
-A finished build leaves a note: the size and the modification time of every file that went in or came out. When
-all of them are as noted, the same command has nothing to do. Only the standard library is imported until then:
-about 0.1 s in all. What the note cannot see (a byte changed with size and time kept), ``smolmix verify`` finds.
+A finished build leaves a note: size and modification time of every file that went in or came out.
+While all of them are as noted, the same command has nothing to do. Only the standard library is
+imported until then: about 0.1 s in all. What the note cannot see (a byte changed with size and time
+kept), ``smolmix verify`` finds.
 """
 
 import hashlib
