@@ -30,6 +30,7 @@ TOKEN_MANIFEST_SCHEMA: Any = pa.schema(
         pa.field("validation_share", pa.string(), nullable=False),
         pa.field("input_path", pa.string(), nullable=False),
         pa.field("input_xxh3_128", pa.string(), nullable=False),
+        pa.field("document_order", pa.string(), nullable=False),
         pa.field("code_version", pa.string(), nullable=False),
     ]
 )
