@@ -1,0 +1,201 @@
+"""The build folder as one DuckDB file: manifests and plans in, documented views out.
+
+Small tables (a row a shard, source, plan or finding) are copied into the catalog; the views stand on them and
+on the ``.docs.parquet`` sidecars for single documents. Every path inside is relative to the catalog's folder,
+so the folder can be moved, and ``duckdb catalog.duckdb`` works in a bare shell that is started there.
+Cost: one pass over the manifests and plans; a million shards take about a second, documents are not read.
+"""
+
+import json
+from collections.abc import Iterator
+from fractions import Fraction
+from importlib import resources
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import duckdb
+
+from smoldata.errors import IntegrityError
+from smoldata.files import atomic_path
+
+CATALOG = "catalog.duckdb"
+VIEWS = ("sources", "documents", "shards", "allocation", "stages", "exposure", "planned_shards", "findings")
+_PLAN_FORMAT = 1
+_NO_DOCUMENTS = """CREATE VIEW documents AS
+SELECT NULL::VARCHAR AS profile, NULL::VARCHAR AS source, NULL::VARCHAR AS split, NULL::VARCHAR AS id,
+  NULL::VARCHAR AS shard, NULL::BIGINT AS "begin", NULL::BIGINT AS "end", NULL::BIGINT AS tokens,
+  NULL::VARCHAR AS file, NULL::BIGINT AS "row", NULL::VARCHAR AS tokenizer WHERE false;
+"""
+
+
+class _SqlTemplate(Template):
+    delimiter = "%"
+
+
+def write_catalog(build: Path) -> Path:
+    """Write ``build/catalog.duckdb`` from what the build folder holds, whole or not at all; return its path.
+
+    Raises :class:`IntegrityError` for a plan or manifest that cannot be read, naming it.
+    """
+    build = Path(build)
+    path = build / CATALOG
+    with atomic_path(path) as temporary, duckdb.connect(str(temporary)) as connection:
+        connection.execute("SET file_search_path = ?", [str(build)])
+        connection.execute(_sql("tables"))
+        for profile in sorted(one for one in build.glob("*") if one.is_dir()):
+            _load_documents(connection, profile)
+            _load_shards(connection, profile)
+            for plan in sorted(profile.glob("plans/*/plan.json")):
+                _load_plan(connection, profile.name, plan)
+        _create_views(connection, build)
+    return path
+
+
+def _sql(name: str) -> str:
+    return (resources.files("smolmix") / "sql" / f"{name}.sql").read_text("utf-8")
+
+
+def describe(sql: str) -> tuple[str, str]:
+    """Return the description and the example query that open a view's SQL file."""
+    first, second, *_ = sql.splitlines()
+    return first.removeprefix("-- "), second.removeprefix("-- example: ")
+
+
+def _create_views(connection: duckdb.DuckDBPyConnection, build: Path) -> None:
+    for name in VIEWS:
+        sql = _sql(name)
+        description, example = describe(sql)
+        connection.execute(_documents_sql(sql, build) if name == "documents" else sql)
+        connection.execute(f"COMMENT ON VIEW {name} IS {_quoted(description)}")
+        connection.execute("INSERT INTO store.examples VALUES (?, ?)", [name, example])
+
+
+def _documents_sql(sql: str, build: Path) -> str:
+    """Fill in the sidecars that exist; DuckDB refuses a pattern that matches no file."""
+    patterns = [
+        f"{profile.name}/tokens/*/*/{part}*.docs.parquet"
+        for profile in sorted(one for one in build.glob("*") if one.is_dir())
+        for part in ("", "validation/")
+    ]
+    found = [pattern for pattern in patterns if any(build.glob(pattern))]
+    if not found:
+        return _NO_DOCUMENTS + sql.split("-- columns\n")[1]
+    return _SqlTemplate(sql).substitute(sidecars="[" + ", ".join(map(_quoted, found)) + "]")
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _load_documents(connection: duckdb.DuckDBPyConnection, profile: Path) -> None:
+    for manifest in sorted(profile.glob("documents/*/manifest.parquet")):
+        connection.execute(
+            "INSERT INTO store.documents SELECT ?, source, count(*), sum(read), sum(kept), "
+            "sum(list_sum(map_values(dropped))), sum(text_bytes), sum(text_characters) "
+            "FROM read_parquet(?) GROUP BY source",
+            [profile.name, _readable(manifest)],
+        )
+
+
+def _load_shards(connection: duckdb.DuckDBPyConnection, profile: Path) -> None:
+    for manifest in sorted(profile.glob("tokens/*/*/manifest.parquet")):
+        folder = manifest.parent.relative_to(profile.parent).as_posix()
+        connection.execute(
+            "INSERT INTO store.shards SELECT ?, tokenizer, source, split, ? || '/' || path, bytes, tokens, "
+            "documents, text_bytes, text_characters, xxh3_128, sha256, eos_id, token_width, vocab_size "
+            "FROM read_parquet(?)",
+            [profile.name, folder, _readable(manifest)],
+        )
+
+
+def _readable(manifest: Path) -> str:
+    """Return the path for DuckDB, after a look at the Parquet footer so that an error names the file."""
+    import pyarrow.parquet as pq
+
+    try:
+        pq.ParquetFile(manifest).close()
+    except (OSError, ValueError) as error:
+        raise IntegrityError(
+            f"{manifest} cannot be read as Parquet ({error}); delete it and run the same command again"
+        ) from error
+    return str(manifest)
+
+
+def read_plan(path: Path) -> dict[str, Any]:
+    """Return ``plan.json`` as a dictionary; refuse a file that is broken or of another format."""
+    try:
+        plan: dict[str, Any] = json.loads(Path(path).read_text("utf-8"))
+        version = plan["format_version"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise IntegrityError(
+            f"{path} cannot be read as a plan ({error}); run `make mixture` again"
+        ) from error
+    if version != _PLAN_FORMAT:
+        raise IntegrityError(
+            f"{path} has format_version {version}, this code reads {_PLAN_FORMAT}; run `make mixture` again"
+        )
+    return plan
+
+
+def _load_plan(connection: duckdb.DuckDBPyConnection, profile: str, path: Path) -> None:
+    plan, name = read_plan(path), path.parent.name
+    stage = _stage_row(plan)
+    _insert(connection, "stages", [(profile, name, *stage)])
+    _insert(connection, "allocation", [(profile, name, *row) for row in _allocation_rows(plan)])
+    _insert(
+        connection,
+        "findings",
+        [
+            (profile, name, one["severity"], one["code"], one["source"], one["message"], one["fix"])
+            for one in plan["findings"]
+        ],
+    )
+    connection.execute(
+        "INSERT INTO store.planned_shards SELECT ?, ?, source, ordinal, "
+        "regexp_replace(path, '^[.][.]/[.][.]/', ? || '/'), "
+        "tokens, documents, bytes, windows, xxh3_128, sha256, virtual FROM read_parquet(?)",
+        [profile, name, profile, _readable(path.with_name("shards.parquet"))],
+    )
+
+
+def _insert(connection: duckdb.DuckDBPyConnection, table: str, rows: list[tuple[Any, ...]]) -> None:
+    if rows:
+        marks = ", ".join("?" * len(rows[0]))
+        connection.executemany(f"INSERT INTO store.{table} VALUES ({marks})", rows)  # noqa: S608 - our own names
+
+
+def _stage_row(plan: dict[str, Any]) -> tuple[Any, ...]:
+    budget, tokenizer, follows = plan["budget"], plan["tokenizer"], plan["follows"] or {}
+    plain = ("name", "preset", "unit", "sequence_length", "batch_windows", "steps", "windows", "tokens")
+    return (
+        *(plan[key] for key in plain),
+        plan["start_step"],
+        *(budget[key] for key in ("asked", "asked_tokens", "remainder_tokens", "why")),
+        follows.get("name"),
+        follows.get("lock"),
+        plan["seed"],
+        plan["validation_share"],
+        tokenizer["name"],
+        tokenizer["sha256"],
+        plan["prefix_bound"],
+        plan["lock"]["hash"],
+    )
+
+
+def _allocation_rows(plan: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
+    for one in plan["sources"]:
+        yield (
+            plan["name"],
+            plan["preset"],
+            *(one[key] for key in ("name", "domain", "group", "status", "published_weight", "weight")),
+            float(100 * Fraction(one["weight"])),
+            *(one[key] for key in ("windows", "tokens", "shards", "capacity_windows", "offset_windows")),
+            *(one[key] for key in ("held_back_windows", "first_shard_offset", "passes_before", "passes")),
+            _decimal(one["passes_before"]),
+            _decimal(one["passes"]),
+        )
+
+
+def _decimal(text: str | None) -> float | None:
+    return None if text is None else float(Fraction(text))

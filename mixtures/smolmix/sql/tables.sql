@@ -1,0 +1,45 @@
+-- What the catalog holds: small tables, one row a source, shard, plan or finding. The views stand on these.
+CREATE SCHEMA store;
+
+CREATE TABLE store.registry (
+  source VARCHAR, domain VARCHAR, source_group VARCHAR, hf_dataset VARCHAR, hf_config VARCHAR, revision VARCHAR,
+  licence VARCHAR, language VARCHAR, published_tokens HUGEINT, published_tokenizer VARCHAR, confidence VARCHAR
+);
+
+CREATE TABLE store.documents (
+  profile VARCHAR, source VARCHAR, files BIGINT, read BIGINT, kept BIGINT, dropped BIGINT,
+  text_bytes BIGINT, text_characters BIGINT
+);
+
+CREATE TABLE store.shards (
+  profile VARCHAR, tokenizer VARCHAR, source VARCHAR, split VARCHAR, path VARCHAR, bytes BIGINT,
+  tokens BIGINT, documents BIGINT, text_bytes BIGINT, text_characters BIGINT, xxh3_128 VARCHAR, sha256 VARCHAR,
+  eos_id BIGINT, token_width BIGINT, vocab_size BIGINT
+);
+
+CREATE TABLE store.stages (
+  profile VARCHAR, plan VARCHAR, stage VARCHAR, preset VARCHAR, unit VARCHAR, sequence_length BIGINT,
+  batch_windows BIGINT, steps BIGINT, windows BIGINT, tokens HUGEINT, start_step BIGINT, asked VARCHAR,
+  asked_tokens HUGEINT, remainder_tokens HUGEINT, budget_why VARCHAR, follows VARCHAR, follows_lock VARCHAR,
+  seed BIGINT, validation_share VARCHAR, tokenizer VARCHAR, tokenizer_sha256 VARCHAR, prefix_bound VARCHAR,
+  lock VARCHAR
+);
+
+CREATE TABLE store.allocation (
+  profile VARCHAR, plan VARCHAR, stage VARCHAR, preset VARCHAR, source VARCHAR, domain VARCHAR,
+  source_group VARCHAR, status VARCHAR, published_weight VARCHAR, weight VARCHAR, percent DOUBLE,
+  windows BIGINT, tokens HUGEINT, shards BIGINT, capacity_windows BIGINT, offset_windows BIGINT,
+  held_back_windows BIGINT, first_shard_offset BIGINT, passes_before VARCHAR, passes VARCHAR,
+  passes_before_value DOUBLE, passes_value DOUBLE
+);
+
+CREATE TABLE store.planned_shards (
+  profile VARCHAR, plan VARCHAR, source VARCHAR, ordinal BIGINT, path VARCHAR, tokens BIGINT,
+  documents BIGINT, bytes BIGINT, windows BIGINT, xxh3_128 VARCHAR, sha256 VARCHAR, virtual BOOLEAN
+);
+
+CREATE TABLE store.findings (
+  profile VARCHAR, plan VARCHAR, severity VARCHAR, code VARCHAR, source VARCHAR, message VARCHAR, fix VARCHAR
+);
+
+CREATE TABLE store.examples (view_name VARCHAR, example VARCHAR);

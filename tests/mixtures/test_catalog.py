@@ -1,0 +1,163 @@
+"""The catalog: every view against an independent Polars computation, and what moving or breaking it does."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+import pytest
+
+from smoldata.errors import IntegrityError
+from smolmix.catalog import CATALOG, VIEWS, write_catalog
+
+
+@pytest.fixture(scope="module")
+def catalog(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    build = Path(shutil.copytree(built, tmp_path_factory.mktemp("catalog") / "build"))
+    return write_catalog(build)
+
+
+def ask(catalog: Path, sql: str, *values: object) -> list[tuple[Any, ...]]:
+    with duckdb.connect(str(catalog), read_only=True) as connection:
+        connection.execute("SET file_search_path = ?", [str(catalog.parent)])
+        return connection.execute(sql, list(values)).fetchall()
+
+
+def test_every_view_and_column_is_documented(catalog: Path) -> None:
+    views = ask(catalog, "SELECT view_name, comment FROM duckdb_views() WHERE NOT internal")
+    assert {name for name, _ in views} == set(VIEWS)
+    assert all(comment for _, comment in views)
+    columns = ask(
+        catalog,
+        "SELECT table_name, column_name FROM duckdb_columns() "
+        "WHERE NOT internal AND schema_name = 'main' AND comment IS NULL",
+    )
+    assert columns == []
+
+
+def test_every_example_runs_and_gives_rows(catalog: Path) -> None:
+    for view, example in ask(catalog, "FROM store.examples"):
+        assert view in example
+        assert ask(catalog, example), view
+
+
+def test_shards_equal_the_manifests(catalog: Path) -> None:
+    manifests = pl.concat(
+        pl.read_parquet(path) for path in sorted(catalog.parent.glob("*/tokens/*/*/manifest.parquet"))
+    )
+    wanted = (
+        manifests.group_by("source", "split")
+        .agg(pl.sum("tokens", "documents", "bytes"))
+        .sort("source", "split")
+    )
+    seen = ask(
+        catalog,
+        "SELECT source, split, sum(tokens)::BIGINT AS tokens, sum(documents)::BIGINT AS documents, "
+        "sum(bytes)::BIGINT AS bytes FROM shards GROUP BY ALL ORDER BY ALL",
+    )
+    assert seen == wanted.rows()
+    for (path,) in ask(catalog, "SELECT path FROM shards"):
+        assert (catalog.parent / path).is_file()
+
+
+def test_sources_equal_the_manifests(catalog: Path) -> None:
+    manifests = pl.concat(
+        pl.read_parquet(path) for path in sorted(catalog.parent.glob("*/tokens/*/*/manifest.parquet"))
+    )
+    train = manifests.filter(pl.col("split") == "train")
+    wanted = dict(train.group_by("source").agg(pl.sum("tokens")).rows())
+    seen = dict(ask(catalog, "SELECT source, train_tokens::BIGINT FROM sources"))
+    assert seen == {**wanted, "wiki-mcq-14m": 0}
+
+
+def test_allocation_and_stages_equal_the_plans(catalog: Path) -> None:
+    for path in catalog.parent.glob("*/plans/*/plan.json"):
+        plan = json.loads(path.read_text("utf-8"))
+        wanted = sorted(
+            (one["name"], one["weight"], one["windows"], one["passes"]) for one in plan["sources"]
+        )
+        sql = "SELECT source, weight, windows, passes_exact FROM allocation WHERE plan = ?"
+        assert sorted(ask(catalog, sql, path.parent.name)) == wanted
+        sql = "SELECT windows, start_step, lock FROM stages WHERE plan = ?"
+        assert ask(catalog, sql, path.parent.name) == [
+            (plan["windows"], plan["start_step"], plan["lock"]["hash"])
+        ]
+    sums = ask(catalog, "SELECT a.plan, sum(a.windows)::BIGINT - any_value(s.windows) AS off, sum(percent) "
+                        "FROM allocation a JOIN stages s USING (plan) GROUP BY a.plan")  # fmt: skip
+    assert all(off == 0 and percent == pytest.approx(100) for _, off, percent in sums)
+
+
+def test_exposure_adds_up_over_the_curriculum(catalog: Path) -> None:
+    rows = ask(catalog, "SELECT stage, source, passes_before, passes, passes_after FROM exposure")
+    after = {(stage, source): last for stage, source, _, _, last in rows}
+    for stage, source, before, _, _ in rows:
+        if stage == "stage2":
+            assert before == pytest.approx(after["stage1", source]) if before is not None else True
+    assert any(before for *_, before, _, _ in [row for row in rows if row[0] == "stage2"])
+
+
+def test_planned_shards_lead_to_files(catalog: Path) -> None:
+    rows = ask(catalog, "SELECT path, windows, tokens FROM planned_shards")
+    assert rows
+    for path, windows, tokens in rows:
+        assert (catalog.parent / path).is_file()
+        assert windows == tokens // 513
+
+
+def test_documents_equal_the_sidecars(catalog: Path) -> None:
+    seen = ask(catalog, 'SELECT shard, id, "begin", "end" FROM documents')
+    wanted = []
+    for path in catalog.parent.glob("*/tokens/**/*.docs.parquet"):
+        shard = path.relative_to(catalog.parent).as_posix().removesuffix(".docs.parquet")
+        wanted += [(shard, *row) for row in pl.read_parquet(path).select("id", "begin", "end").rows()]
+    assert sorted(seen) == sorted(wanted)
+    per_source = ask(
+        catalog,
+        "SELECT source, sum(tokens)::BIGINT FROM documents WHERE split = 'train' GROUP BY ALL ORDER BY ALL",
+    )
+    assert per_source == ask(
+        catalog, "SELECT source, train_tokens::BIGINT FROM sources WHERE train_tokens > 0 ORDER BY source"
+    )
+
+
+def test_it_works_in_a_bare_shell_after_a_move_and_holds_no_absolute_path(
+    own_build: Path, tmp_path: Path
+) -> None:
+    write_catalog(own_build)
+    moved = own_build.rename(tmp_path / "elsewhere")
+    script = (
+        "import duckdb; c = duckdb.connect('catalog.duckdb', read_only=True); "
+        "print(c.execute('SELECT count(*) FROM documents').fetchall()[0][0])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=moved, capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) > 0
+    assert str(tmp_path).encode() not in (moved / CATALOG).read_bytes()
+
+
+def test_a_build_without_data_has_all_views(tmp_path: Path) -> None:
+    catalog = write_catalog(tmp_path)
+    for view in VIEWS:
+        assert ask(catalog, f"FROM {view}") == []
+
+
+def test_a_broken_plan_is_named_and_the_old_catalog_stays(own_build: Path) -> None:
+    before = write_catalog(own_build).read_bytes()
+    plan = own_build / "sample/plans/stage2-blog/plan.json"
+    plan.write_text(plan.read_text("utf-8")[:100], "utf-8")
+    with pytest.raises(IntegrityError, match="stage2-blog"):
+        write_catalog(own_build)
+    assert (own_build / CATALOG).read_bytes() == before
+    assert list(own_build.glob("*.tmp-*")) == []
+
+
+def test_a_broken_manifest_is_named(own_build: Path) -> None:
+    manifest = own_build / "sample/tokens/bytes/dclm/manifest.parquet"
+    manifest.write_bytes(manifest.read_bytes()[:-20])
+    with pytest.raises(IntegrityError, match=r"dclm/manifest\.parquet"):
+        write_catalog(own_build)
