@@ -8,6 +8,7 @@
     │   ├── SourceError              a source: unknown, empty, malformed
     │   └── TokenizerError           a vocabulary or an engine
     ├── IntegrityError               bytes are not what was recorded    exit code 1
+    ├── TrainingError                a run whose loss is not finite     exit code 1
     ├── BusyError                    another run holds the build folder exit code 1
     └── StorageError (OSError)       disk full, permission denied       exit code 1
 
@@ -47,6 +48,10 @@ class TokenizerError(InputError):
 
 class IntegrityError(SmolError):
     """Bytes on disk are not the bytes that were recorded."""
+
+
+class TrainingError(SmolError):
+    """A training run cannot go on: its loss or its gradient is not finite."""
 
 
 class BusyError(SmolError):
