@@ -95,19 +95,20 @@ def run_command(app: Callable[..., Any]) -> None:
     # typer exports BadParameter only; its second base is the base of all usage errors.
     usage_error = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[2])
     try:
-        code = app(standalone_mode=False)
-    except (KeyboardInterrupt, typer.Abort):
-        say("interrupted: finished files are kept; run the same command again to go on")
-        sys.exit(EXIT_INTERRUPTED)
+        code = app(standalone_mode=False)  # typer turns KeyboardInterrupt into code 130
+    except typer.Abort:
+        code = EXIT_INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(EXIT_FAILED)
+        code = EXIT_FAILED
     except usage_error as error:
         error.show()
-        sys.exit(EXIT_USAGE)
+        code = EXIT_USAGE
     except SmolError as error:
         if os.environ.get("SMOL_TRACEBACK"):
             raise
         say(f"error: {error}")
-        sys.exit(error.exit_code)
+        code = error.exit_code
+    if code == EXIT_INTERRUPTED:
+        say("interrupted: finished files are kept; run the same command again to go on")
     sys.exit(code if isinstance(code, int) else EXIT_OK)
