@@ -1,0 +1,119 @@
+"""Weights and optimizer on disk: whole or absent, safetensors only, the weights in Hugging Face form.
+
+``checkpoints/step-0000010/`` holds ``config.json``, ``model.safetensors`` (loads in transformers),
+``optimizer.safetensors`` (``exp_avg/<name>``, ``exp_avg_sq/<name>``, ``step/<name>``) and ``state.json``
+(steps done, counts, hash of both files). A folder is written under another name, flushed and renamed, and its
+hashes are checked when it is read. Cost: three times the parameters, 12 bytes each in float32.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from smoldata.errors import IntegrityError
+from smoldata.files import write_json, xxh3_128
+from smoltrain.folders import atomic_folder, discard
+
+FORMAT_VERSION = 1
+_WEIGHTS, _OPTIMIZER, _STATE = "model.safetensors", "optimizer.safetensors", "state.json"
+_MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+_NAME = re.compile(r"step-(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What a run has done so far, beside weights and optimizer."""
+
+    steps: int
+    tokens_by_source: dict[str, int]
+    weights_xxh3_128: str
+
+
+def folder_of(checkpoints: Path, steps: int) -> Path:
+    """Return the folder of the checkpoint after ``steps`` steps."""
+    return checkpoints / f"step-{steps:07d}"
+
+
+def complete(checkpoints: Path) -> list[Path]:
+    """Return the finished checkpoints, oldest first."""
+    return sorted(path for path in checkpoints.glob("step-*") if _NAME.fullmatch(path.name))
+
+
+def save(
+    checkpoints: Path,
+    steps: int,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    tokens_by_source: Mapping[str, int],
+) -> Path:
+    """Write the checkpoint after ``steps`` steps, whole or not at all; return its folder."""
+    final = folder_of(checkpoints, steps)
+    with atomic_folder(final) as folder:
+        _write_files(folder, steps, model, optimizer, tokens_by_source)
+    return final
+
+
+def _write_files(
+    folder: Path,
+    steps: int,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    tokens_by_source: Mapping[str, int],
+) -> None:
+    config: Any = model.config
+    config.save_pretrained(folder)
+    parameters = dict(model.named_parameters())
+    save_file(
+        {name: value.detach() for name, value in parameters.items()}, folder / _WEIGHTS, {"format": "pt"}
+    )
+    moments = {
+        f"{moment}/{name}": optimizer.state[parameter][moment]
+        for name, parameter in parameters.items()
+        for moment in _MOMENTS
+    }
+    save_file(moments, folder / _OPTIMIZER, {"format": "pt"})
+    state = {
+        "format_version": FORMAT_VERSION,
+        "steps": steps,
+        "tokens_by_source": dict(sorted(tokens_by_source.items())),
+        "xxh3_128": {name: xxh3_128(folder / name) for name in (_WEIGHTS, _OPTIMIZER)},
+    }
+    write_json(folder / _STATE, state)
+
+
+def read_state(folder: Path) -> State:
+    """Read a checkpoint's state; raises :class:`IntegrityError` if a file is not the one that was written."""
+    state = json.loads((folder / _STATE).read_text(encoding="utf-8"))
+    for name, wanted in state["xxh3_128"].items():
+        path = folder / name
+        seen = xxh3_128(path) if path.is_file() else "no file"
+        if seen != wanted:
+            raise IntegrityError(
+                f"{path}: xxh3-128 {seen}, written was {wanted}; the checkpoint is damaged: "
+                "delete its folder to go on from the one before"
+            )
+    return State(state["steps"], state["tokens_by_source"], state["xxh3_128"][_WEIGHTS])
+
+
+def load(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> State:
+    """Put a checkpoint's weights and moments into ``model`` and ``optimizer``; return its state."""
+    state = read_state(folder)
+    weights, moments = load_file(folder / _WEIGHTS), load_file(folder / _OPTIMIZER)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(weights[name])
+            optimizer.state[parameter] = {moment: moments[f"{moment}/{name}"] for moment in _MOMENTS}
+    return state
+
+
+def prune(checkpoints: Path, keep: int) -> None:
+    """Remove all but the last ``keep`` checkpoints."""
+    for folder in complete(checkpoints)[:-keep]:
+        discard(folder)

@@ -1,0 +1,134 @@
+"""The command line of smoltrain. Nothing heavy is imported before a command runs."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from smoldata.console import run_command
+
+if TYPE_CHECKING:
+    from smoltrain.bundle import Bundle
+    from smoltrain.train import Result
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="A bundle in; checkpoints and a ledger out."
+)
+ledger_app = typer.Typer(no_args_is_help=True, help="What a run consumed, against what was planned.")
+app.add_typer(ledger_app, name="ledger")
+
+BundleOption = Annotated[Path, typer.Option(help="The bundle's folder, as `make handoff` writes it.")]
+RootOption = Annotated[
+    Path | None, typer.Option(help="Where the shards are, if not where the bundle's relative paths point.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
+
+
+@app.command()
+def train(
+    bundle: BundleOption,
+    steps: Annotated[
+        int, typer.Option(min=1, help="Steps of this run, counted from the stage's first.")
+    ] = 24,
+    size: Annotated[str, typer.Option(help="tiny, debug or 3b.")] = "tiny",
+    out: Annotated[
+        Path | None, typer.Option(help="The run's folder [default: beside bundles/, runs/<name>].")
+    ] = None,
+    root: RootOption = None,
+    micro_batch: Annotated[int, typer.Option(min=1, help="Windows of one forward and backward pass.")] = 2,
+    checkpoint_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 10,
+    learning_rate: Annotated[float | None, typer.Option(help="Peak rate [default: the size's].")] = None,
+    seed: Annotated[int, typer.Option(help="Of the initial weights.")] = 6,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Delete the run in the folder and start again.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a small SmolLM3 on a bundle in the order of the plan, or go on with a run that was stopped.
+
+    This is the reference trainer, not nanotron. Example:
+
+    smoltrain train --bundle build/sample/bundles/stage2-blog --steps 24
+    """
+    from smoltrain.bundle import open_bundle
+    from smoltrain.hyperparameters import rope_theta_of, size_named
+    from smoltrain.run import Settings
+    from smoltrain.train import train as run_training
+
+    rate = size_named(size).learning_rate if learning_rate is None else learning_rate
+    opened = open_bundle(bundle, root)
+    _check_steps(opened, steps)
+    settings = Settings(
+        lock=opened.lock,
+        size=size,
+        steps=steps,
+        micro_batch=micro_batch,
+        checkpoint_every=checkpoint_every,
+        learning_rate=rate,
+        rope_theta=rope_theta_of(opened.recipe),
+        seed=seed,
+    )
+    folder = out or default_run(opened, size)
+    _show(run_training(opened, settings, folder, fresh=fresh), as_json=as_json)
+
+
+def default_run(bundle: "Bundle", size: str) -> Path:
+    """Return where a run goes unless said otherwise: ``runs/`` beside ``bundles/``."""
+    return bundle.folder.resolve().parent.parent / "runs" / f"{bundle.folder.resolve().name}-{size}"
+
+
+def _check_steps(bundle: "Bundle", steps: int) -> None:
+    from smoldata.errors import InputError
+
+    if steps > bundle.steps:
+        raise InputError(
+            f"--steps {steps}, but the stage in {bundle.folder} has {bundle.steps} steps; give fewer"
+        )
+
+
+def _show(result: "Result", *, as_json: bool) -> None:
+    import json
+    from dataclasses import asdict
+
+    from smoldata.console import table
+
+    values = {**asdict(result), "run": str(result.run)}
+    if as_json:
+        print(json.dumps(values, indent=2))
+        return
+    table("", ["training", "value"], [[key.replace("_", " "), _cell(value)] for key, value in values.items()])
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:,.4f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+@ledger_app.command("check")
+def ledger_check(run: Path, bundle: BundleOption, as_json: JsonOption = False) -> None:
+    """Prove that what a run consumed is exactly what was planned.
+
+    Example: smoltrain ledger check build/sample/runs/stage2-blog-tiny --bundle
+    build/sample/bundles/stage2-blog
+    """
+    import json
+    from dataclasses import asdict
+
+    from smoldata.console import table
+    from smoltrain.bundle import open_bundle
+    from smoltrain.ledger import check_ledger
+    from smoltrain.run import RunFolder
+
+    proof = check_ledger(RunFolder(run).ledger, open_bundle(bundle))
+    if as_json:
+        print(json.dumps(asdict(proof), indent=2))
+        return
+    rows = [[name, f"{windows:,}"] for name, windows in proof.windows_by_source.items()]
+    title = f"The ledger equals the plan: {proof.windows:,} windows in {proof.steps:,} steps"
+    table(title, ["source", "windows"], rows, right=["windows"])
+
+
+def main() -> None:
+    """Run the command line."""
+    run_command(app)

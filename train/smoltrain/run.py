@@ -1,0 +1,113 @@
+"""The folder of a run: what was asked, what is there, whether it can go on.
+
+::
+
+    runs/<name>/
+    ├── run.json                 settings, plan lock, trainer and versions; written once
+    ├── log.jsonl                a line a step
+    ├── ledger/                  steps-<first>-<end>.parquet
+    └── checkpoints/             step-<steps done>/
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from smoldata.errors import InputError
+from smoldata.files import remove_leftovers, write_json
+from smoltrain.folders import discard, remove_unfinished
+
+FORMAT_VERSION = 1
+TRAINER = "smoltrain reference trainer (transformers SmolLM3 on one machine; not nanotron)"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What decides every weight of a run; another value is another run."""
+
+    lock: str
+    """Lock hash of the plan."""
+    size: str
+    steps: int
+    micro_batch: int
+    """Windows of one forward and backward pass; sums are rounded by it, nothing else changes."""
+    checkpoint_every: int
+    learning_rate: float
+    rope_theta: float
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Paths inside a run."""
+
+    path: Path
+
+    @property
+    def ledger(self) -> Path:
+        """Return the folder of ledger segments."""
+        return self.path / "ledger"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Return the folder of checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def log(self) -> Path:
+        """Return the log."""
+        return self.path / "log.jsonl"
+
+    @property
+    def facts(self) -> Path:
+        """Return the record of what was asked."""
+        return self.path / "run.json"
+
+    def prepare(self, settings: Settings, environment: dict[str, object]) -> None:
+        """Record a new run, or make sure that the one here was asked the same; clear what a kill left.
+
+        Raises :class:`InputError` that names the settings which differ.
+        """
+        if self.facts.is_file():
+            recorded = json.loads(self.facts.read_text(encoding="utf-8"))["settings"]
+            self._refuse_other(recorded, asdict(settings))
+        else:
+            write_json(
+                self.facts,
+                {
+                    "format_version": FORMAT_VERSION,
+                    "trainer": TRAINER,
+                    "settings": asdict(settings),
+                    "environment": environment,
+                },
+            )
+        remove_leftovers(self.path)
+        for folder in (self.path, self.checkpoints):
+            remove_unfinished(folder)
+
+    def _refuse_other(self, recorded: dict[str, object], asked: dict[str, object]) -> None:
+        differing = [
+            f"{key} was {recorded.get(key)}, asked is {value}"
+            for key, value in asked.items()
+            if recorded.get(key) != value
+        ]
+        if differing:
+            raise InputError(
+                f"{self.path} holds another run: {'; '.join(differing)}; "
+                "give another --out, or --fresh to delete it and start again"
+            )
+
+    def clear(self) -> None:
+        """Remove what a run wrote here; its record goes last: a kill in between is a run not begun."""
+        for folder in (self.checkpoints, self.ledger):
+            discard(folder)
+        self.log.unlink(missing_ok=True)
+        self.facts.unlink(missing_ok=True)
+
+
+def read_settings(run: Path) -> Settings:
+    """Return what a run was asked; raises :class:`InputError` if there is no run."""
+    facts = RunFolder(run).facts
+    if not facts.is_file():
+        raise InputError(f"{run} is not a run: it has no run.json; make one with `smoltrain train`")
+    return Settings(**json.loads(facts.read_text(encoding="utf-8"))["settings"])

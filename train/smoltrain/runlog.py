@@ -1,0 +1,39 @@
+"""A run's log: one JSON line a step, appended as the run goes; resuming at step k keeps the lines before it.
+
+Keys: ``step``, ``loss`` (nats a label, before the step's update), ``learning_rate``, ``grad_norm`` (before
+clipping), ``labels``, ``tokens`` (so far), ``data/<source>/tokens`` (so far), and the only two that a rerun
+changes: ``seconds`` and ``tokens_per_second``.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from smoldata.files import storage_errors, write_atomic
+
+Row = dict[str, Any]
+
+
+def read_log(path: Path) -> list[Row]:
+    """Return the rows of a log; a last line cut off by a kill is left out."""
+    if not path.is_file():
+        return []
+    *lines, _cut = path.read_text(encoding="utf-8").split("\n")
+    return [json.loads(line) for line in lines]
+
+
+def truncate_log(path: Path, step: int) -> None:
+    """Keep the rows of the steps before ``step``."""
+    kept = [row for row in read_log(path) if row["step"] < step]
+    write_atomic(path, "".join(_line(row) for row in kept))
+
+
+def append_row(path: Path, row: Mapping[str, Any]) -> None:
+    """Append one step."""
+    with storage_errors(path), path.open("a", encoding="utf-8") as file:
+        file.write(_line(row))
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    return json.dumps(row, ensure_ascii=False) + "\n"
