@@ -7,12 +7,15 @@ arithmetic. Cost: a million shards open in well under a second and take about 10
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from smoldata.errors import InputError, IntegrityError
+
+if TYPE_CHECKING:
+    from smolmix.plan import Plan
 
 Ints = npt.NDArray[np.int64]
 
@@ -50,20 +53,27 @@ class Bundle:
 
     folder: Path
     root: Path
-    plan: Any
-    recipe: str
-    preset: str | None
-    lock: str
+    plan: "Plan"
     sources: tuple[str, ...]
-    steps: int
-    batch_windows: int
-    sequence_length: int
     eos_id: int
     vocab_size: int
     token_width: int
-    tokenizer: str
-    tokenizer_sha256: str
     shards: ShardTable
+
+    @property
+    def steps(self) -> int:
+        """Return the steps of the stage."""
+        return self.plan.steps
+
+    @property
+    def batch_windows(self) -> int:
+        """Return the windows of a global batch."""
+        return self.plan.batch_windows
+
+    @property
+    def sequence_length(self) -> int:
+        """Return the tokens of a window that are inputs; on disk it has one more."""
+        return self.plan.sequence_length
 
     def places(self, index: Ints) -> Places:
         """Look up sample indices of the stage: where each window lies."""
@@ -90,37 +100,30 @@ def open_bundle(folder: str | Path, root: str | Path | None = None) -> Bundle:
 
     Raises :class:`InputError` if there is no bundle, :class:`IntegrityError` if its parts disagree.
     """
-    import smolmix
+    from smolmix.plan import load_plan
 
     folder = Path(folder)
     facts = _read_facts(folder)
-    plan = smolmix.load_plan(folder / "plan")
-    document = json.loads((folder / "plan" / "plan.json").read_text(encoding="utf-8"))
-    lock = str(document["lock"]["hash"])
-    if facts["lock"] != lock:
+    plan = load_plan(folder / "plan")
+    if facts["lock"] != plan.lock.hash:
         raise IntegrityError(
-            f"{folder}: bundle.json was made for plan {facts['lock']}, but plan/plan.json is {lock}; "
+            f"{folder}: bundle.json was made for plan {facts['lock']}, but plan/plan.json is {plan.lock.hash}; "
             "write the bundle again with `make handoff`"
         )
-    tokenizer = document["tokenizer"]
-    sources = tuple(str(source["name"]) for source in document["sources"])
-    preset = document["preset"]
+    tokenizer = plan.tokenizer
+    numbers = (tokenizer.eos_id, tokenizer.vocab_size, tokenizer.token_width)
+    eos_id, vocab_size, token_width = (-1 if number is None else number for number in numbers)
+    if None in numbers:
+        raise InputError(f"{folder} was planned without data (profile {plan.profile}): nothing to read")
+    sources = tuple(source.name for source in plan.sources)
     return Bundle(
         folder=folder,
         root=folder if root is None else Path(root),
         plan=plan,
-        recipe=str(document["name"]),
-        preset=None if preset is None else str(preset),
-        lock=lock,
         sources=sources,
-        steps=int(document["steps"]),
-        batch_windows=int(document["batch_windows"]),
-        sequence_length=int(document["sequence_length"]),
-        eos_id=int(tokenizer["eos_id"]),
-        vocab_size=int(tokenizer["vocab_size"]),
-        token_width=int(tokenizer["token_width"]),
-        tokenizer=str(tokenizer["name"]),
-        tokenizer_sha256=str(tokenizer["sha256"]),
+        eos_id=eos_id,
+        vocab_size=vocab_size,
+        token_width=token_width,
         shards=_read_shards(folder / "shards.parquet", sources),
     )
 

@@ -59,13 +59,13 @@ def train(
     opened = open_bundle(bundle, root)
     _check_steps(opened, steps)
     settings = Settings(
-        lock=opened.lock,
+        lock=opened.plan.lock.hash,
         size=size,
         steps=steps,
         micro_batch=micro_batch,
         checkpoint_every=checkpoint_every,
         learning_rate=rate,
-        rope_theta=rope_theta_of(opened.recipe),
+        rope_theta=rope_theta_of(opened.plan.name),
         seed=seed,
     )
     folder = out or default_run(opened, size)

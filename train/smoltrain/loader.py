@@ -1,9 +1,9 @@
 """A bundle into batches: each rank's rows of the global batch, in the order of the plan, from any step.
 
-Step s of the stage (from 0) is samples s * batch to (s + 1) * batch - 1; rank r of w takes the r-th of w equal
-runs of them. Where it lies is the plan's arithmetic, so that starting at step k costs what starting at
-0 costs, and the number of ranks or workers changes nothing. Look-ups are made for a block of steps at once,
-reads are memory maps.
+Step s of the stage (from 0) is samples s * batch to (s + 1) * batch - 1; rank r of w takes the r-th of w
+equal runs of them. Where one lies is the plan's arithmetic, so that starting at step k costs what starting at 0
+costs, and the number of ranks or workers changes nothing. Look-ups are made for a block of steps at once, reads
+are memory maps.
 
 Cost: constant memory; measured figures are in train/README.md.
 """
@@ -87,8 +87,8 @@ class Loader:
         at = int(tokens.max(axis=1).argmax())
         raise IntegrityError(
             f"shard {self.bundle.path_of(int(rows[at]))}: token id {int(tokens.max())} at step {step}, but "
-            f"the vocabulary of {self.bundle.tokenizer} has {self.bundle.vocab_size:,}; it was written with "
-            f"another tokenizer or another token width than {self.bundle.token_width} bytes: tokenize again"
+            f"{self.bundle.plan.tokenizer.name} has ids below {self.bundle.vocab_size}; the shard is of another "
+            f"tokenizer or not of {self.bundle.token_width} bytes a token: tokenize again"
         )
 
     def _places(self, step: int) -> Places:
