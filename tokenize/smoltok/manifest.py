@@ -1,10 +1,17 @@
 """The token manifest: one row a finished shard (docs/formats.md)."""
 
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
+
+from smoldata.errors import IntegrityError
+from smoldata.files import atomic_path
 
 FORMAT_VERSION = 1
+MANIFEST = "manifest.parquet"
 
 TOKEN_MANIFEST_SCHEMA: Any = pa.schema(
     [
@@ -34,3 +41,70 @@ TOKEN_MANIFEST_SCHEMA: Any = pa.schema(
         pa.field("code_version", pa.string(), nullable=False),
     ]
 )
+
+TRAIN_FIRST = {"train": 0, "validation": 1}
+
+DOCS_SCHEMA: Any = pa.schema(
+    [
+        pa.field("begin", pa.int64(), nullable=False),
+        pa.field("end", pa.int64(), nullable=False),
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("file", pa.string(), nullable=False),
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("offset", pa.int64(), nullable=False),
+    ]
+)
+"""``.ds.docs.parquet``: one row an entry of the index."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardRow:
+    """One row of the manifest: a shard that is complete on disk."""
+
+    source: str
+    split: str
+    path: str
+    bytes: int
+    tokens: int
+    documents: int
+    text_bytes: int
+    text_characters: int
+    xxh3_128: str
+    index_xxh3_128: str
+    metadata_xxh3_128: str
+    docs_xxh3_128: str
+    tokenizer: str
+    tokenizer_sha256: str
+    eos_id: int
+    token_width: int
+    vocab_size: int
+    validation_share: str
+    input_path: str
+    input_xxh3_128: str
+    document_order: str
+    code_version: str
+    sha256: str = ""
+    format_version: int = FORMAT_VERSION
+
+
+def read_manifest(folder: Path) -> list[ShardRow]:
+    """Return the finished shards of a source folder; none if it has no manifest. Raises IntegrityError."""
+    path = folder / MANIFEST
+    try:
+        rows = pq.ParquetFile(path).read().to_pylist()
+        return [ShardRow(**row) for row in rows]
+    except FileNotFoundError:
+        return []
+    except (pa.ArrowException, TypeError) as error:
+        raise IntegrityError(
+            f"{path} is not a token manifest of version {FORMAT_VERSION} ({str(error).splitlines()[0]}); "
+            "remove it and tokenize again"
+        ) from error
+
+
+def write_manifest(folder: Path, rows: list[ShardRow]) -> None:
+    """Write the manifest, whole or not at all: train first, then validation, each by path."""
+    ordered = sorted(rows, key=lambda row: (TRAIN_FIRST[row.split], row.path))
+    table = pa.Table.from_pylist([asdict(row) for row in ordered], schema=TOKEN_MANIFEST_SCHEMA)
+    with atomic_path(folder / MANIFEST) as temporary:
+        pq.write_table(table, temporary, compression="zstd")

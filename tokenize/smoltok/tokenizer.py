@@ -38,8 +38,6 @@ class Tokenizer:
     """Written after each document."""
     vocab_size: int
     """Ids are below this number; control tokens count."""
-    token_width: int
-    """Bytes a token on disk: 2 if the vocabulary fits, else 4."""
     path: Path | None = None
     """The user's file; None: found by :mod:`smoltok.vocabulary`."""
     bos_id: int | None = None
@@ -51,19 +49,23 @@ class Tokenizer:
         """Refuse a name that could not stand in a path or in the first line of a shard's metadata."""
         if not _NAME.fullmatch(self.name):
             raise TokenizerError(
-                f"tokenizer name {self.name!r} must be letters, digits, '.', '_' or '-'; give it another --name"
+                f"tokenizer name {self.name!r} must be letters, digits, '.', '_' or '-'; rename its file"
             )
         if not 0 <= self.eos_id < self.vocab_size:
             raise TokenizerError(
                 f"end-of-document id {self.eos_id} of tokenizer {self.name} is outside its vocabulary "
                 f"of {self.vocab_size}; give the right id as eos"
             )
-        assert self.token_width == token_width(self.vocab_size)
+
+    @property
+    def token_width(self) -> int:
+        """Bytes a token on disk: 2 while every id fits in uint16, else 4 (datatrove's rule)."""
+        return 2 if self.vocab_size <= _LARGEST_NARROW else 4
 
     @property
     def dtype(self) -> str:
         """NumPy type of the ids on disk."""
-        return "<u4" if self.token_width == 4 else "<u2"  # noqa: PLR2004 - bytes of a uint32
+        return f"<u{self.token_width}"
 
     def as_json(self) -> dict[str, object]:
         """Return the record for plans and manifests (docs/formats.md)."""
@@ -82,7 +84,6 @@ LLAMA_3_2 = Tokenizer(
     sha256="82e9d31979e92ab929cd544440f129d9ecd797b69e327f80f17e1c50d5551b55",
     eos_id=128001,
     vocab_size=128256,
-    token_width=4,
     bos_id=128000,
     pattern=LLAMA_PATTERN,
 )
@@ -91,15 +92,13 @@ LLAMA_3_2 = Tokenizer(
 SHIPPED = {LLAMA_3_2.name: LLAMA_3_2}
 
 
-def token_width(vocab_size: int) -> int:
-    """Return the bytes a token takes on disk: 2 while every id fits in uint16, else 4 (datatrove's rule)."""
-    return 2 if vocab_size <= _LARGEST_NARROW else 4
-
-
-def resolve(name_or_path: str | Path = LLAMA_3_2.name, *, eos: int | str | None = None) -> Tokenizer:
+def resolve(
+    name_or_path: str | Path = LLAMA_3_2.name, *, eos: int | str | None = None, pattern: str | None = None
+) -> Tokenizer:
     """Return the shipped tokenizer of that name, or one described by the file at that path.
 
     ``eos`` (an id or a token's text) is needed for a user's file only if the file does not tell it.
+    ``pattern`` is the split pattern of tiktoken ranks, Llama-3's if it is left out.
     A path to a ``tokenizer.json``, to tiktoken ranks, or to a folder that holds one of them.
     Raises TokenizerError.
     """
@@ -107,7 +106,7 @@ def resolve(name_or_path: str | Path = LLAMA_3_2.name, *, eos: int | str | None 
     if shipped is None:
         from smoltok.custom import describe
 
-        return describe(Path(name_or_path), eos=eos)
+        return describe(Path(name_or_path), eos=eos, pattern=pattern)
     if eos is not None and eos != shipped.eos_id:
         raise TokenizerError(
             f"tokenizer {shipped.name} ends documents with {shipped.eos_id}, not with {eos!r}; "

