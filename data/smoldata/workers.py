@@ -1,0 +1,63 @@
+"""Work spread over processes that are watched: a killed worker is an error, a killed parent leaves no orphan.
+
+datatrove's own pool waits for ever when a worker is killed, and leaves its manager process behind when the parent
+is. Here a broken pool raises at once, and each worker ends by itself within a second of losing its parent.
+"""
+
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
+
+from smoldata.errors import SmolError
+
+T = TypeVar("T")
+
+
+def run_all(work: Sequence[Callable[[], T]], workers: int) -> Iterator[T]:
+    """Run every callable; yield results as they come. With one worker, in this process and in order.
+
+    On the first error the rest is cancelled and the error raised. Callables and results must be picklable.
+    """
+    if workers <= 1 or len(work) <= 1:
+        for call in work:
+            yield call()
+        return
+    # spawn: a fork of a process with threads (Arrow, tokenizers) can deadlock.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(min(workers, len(work)), mp_context=context, initializer=_watch_parent)
+    try:
+        pending: set[Future[T]] = {pool.submit(call) for call in work}
+        while pending:
+            done, pending = wait(pending, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield future.result()
+    except BrokenProcessPool as error:
+        raise SmolError(
+            "a worker process was killed (out of memory?); finished files are kept: "
+            "run the same command again, with fewer --workers if memory is short"
+        ) from error
+    finally:
+        _stop(pool)
+
+
+def _stop(pool: ProcessPoolExecutor) -> None:
+    pool.shutdown(wait=False, cancel_futures=True)
+    for process in list((pool._processes or {}).values()):  # noqa: SLF001 - no public way to end running work
+        process.terminate()
+    pool.shutdown(wait=True)
+
+
+def _watch_parent() -> None:
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="watch-parent").start()
