@@ -1,0 +1,131 @@
+"""The shards of a plan as one Arrow table, sorted by (source, ordinal): ``shards.parquet``.
+
+Columns only, no Python object a shard: a million shards take about a second to lay out, write and hash.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from smoldata.errors import InputError
+from smoldata.files import atomic_path
+from smolmix.permutation import I64
+from smolmix.supply import SourceSupply
+
+SHARDS_SCHEMA: Any = pa.schema(
+    [
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("ordinal", pa.int64(), nullable=False),
+        pa.field("path", pa.string()),
+        # Null tokens and windows: a virtual shard of unknown size.
+        pa.field("tokens", pa.int64()),
+        pa.field("documents", pa.int64()),
+        pa.field("bytes", pa.int64()),
+        pa.field("windows", pa.int64()),
+        pa.field("xxh3_128", pa.string(), nullable=False),
+        pa.field("sha256", pa.string(), nullable=False),
+        pa.field("virtual", pa.bool_(), nullable=False),
+    ]
+)
+
+
+def shard_table(sources: Iterable[SourceSupply], sequence_length: int) -> Any:
+    """Return the table of the shards of these sources at a sequence length."""
+    ordered = sorted(sources, key=lambda source: source.name)
+    tables = [_source_table(source, sequence_length) for source in ordered]
+    return pa.concat_tables(tables) if tables else SHARDS_SCHEMA.empty_table()
+
+
+def _source_table(source: SourceSupply, sequence_length: int) -> Any:
+    sizes = source.sizes(sequence_length)
+    rows = 1 if source.tokens is None else int(source.tokens.size)
+    nulls = pa.nulls(rows, pa.int64())
+    empty = pa.repeat(pa.scalar(""), rows)
+    known = {
+        "source": pa.repeat(pa.scalar(source.name), rows),
+        "ordinal": pa.array(np.arange(rows, dtype=np.int64)),
+        "path": pa.nulls(rows, pa.string()),
+        "tokens": nulls if source.tokens is None else pa.array(source.tokens),
+        "documents": nulls,
+        "bytes": nulls,
+        "windows": nulls if sizes is None else pa.array(sizes),
+        "xxh3_128": empty,
+        "sha256": empty,
+        "virtual": pa.repeat(pa.scalar(source.virtual), rows),
+    }
+    columns = {**known, **source.files}
+    return pa.table([columns[name] for name in SHARDS_SCHEMA.names], schema=SHARDS_SCHEMA)
+
+
+def shards_digest(table: Any) -> str:
+    """Return the sha256 over what a plan takes from its shards: source, ordinal, tokens and content hash.
+
+    Paths are left out: a plan copied into a bundle keeps its lock.
+    """
+    digest = hashlib.sha256()
+    for name in ("ordinal", "tokens"):
+        values = table.column(name).fill_null(-1).to_numpy(zero_copy_only=False)
+        digest.update(np.ascontiguousarray(values, "<i8").tobytes())
+    for name in ("source", "xxh3_128"):
+        for part in _text_bytes(table.column(name)):
+            digest.update(part)
+    return digest.hexdigest()
+
+
+def _text_bytes(column: Any) -> tuple[bytes, bytes]:
+    """Return the lengths of the texts of a column and the texts, as bytes: no Python object a row."""
+    if not len(column):
+        return b"", b""
+    array = pa.concat_arrays(column.cast(pa.large_string()).chunks)
+    _, offsets, data = array.buffers()
+    ends = np.frombuffer(offsets, "<i8", len(array) + 1, array.offset * 8)
+    text = memoryview(data)[int(ends[0]) : int(ends[-1])] if data is not None else b""
+    return np.diff(ends).tobytes(), bytes(text)
+
+
+def write_shards(table: Any, path: Path) -> None:
+    """Write ``shards.parquet``: the same table gives the same bytes."""
+    with atomic_path(path) as temporary:
+        pq.write_table(
+            table, temporary, compression="zstd", use_dictionary=["source"], row_group_size=1 << 20
+        )
+
+
+def read_windows(path: Path) -> dict[str, I64 | None]:
+    """Return the windows of each shard by source from a ``shards.parquet``.
+
+    Raises:
+        InputError: the file is missing or cannot be read.
+    """
+    try:
+        table = pq.read_table(
+            path, columns=["source", "windows"], read_dictionary=["source"], memory_map=True
+        )
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"cannot read {path}: {error}; plan again") from error
+    return windows_by_source(table)
+
+
+def windows_by_source(table: Any) -> dict[str, I64 | None]:
+    """Return the windows of each shard by source; the table is sorted by (source, ordinal)."""
+    column = table.column("source")
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    column = column.unify_dictionaries().combine_chunks()
+    column = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
+    codes = column.indices.to_numpy(zero_copy_only=False)
+    windows = table.column("windows").fill_null(-1).to_numpy()
+    cuts = np.flatnonzero(np.diff(codes)) + 1
+    names = column.dictionary.to_pylist()
+    bounds = [0, *cuts.tolist(), codes.size] if codes.size else [0]
+    found: dict[str, I64 | None] = {}
+    for begin, end in pairwise(bounds):
+        sizes = np.ascontiguousarray(windows[begin:end], np.int64)
+        found[names[codes[begin]]] = None if int(sizes[0]) < 0 else sizes
+    return found
