@@ -30,7 +30,7 @@ _HOME = {
 __all__ = ["Batch", "BatchDataset", "Bundle", "Loader", "check_ledger", "open_bundle", "open_loader"]
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
+def __getattr__(name: str) -> Any:
     """Import a public name from its module when it is first asked for."""
     if name not in _HOME:
         raise AttributeError(f"module 'smoltrain' has no attribute {name!r}")

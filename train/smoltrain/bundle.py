@@ -107,14 +107,14 @@ def open_bundle(folder: str | Path, root: str | Path | None = None) -> Bundle:
     plan = load_plan(folder / "plan")
     if facts["lock"] != plan.lock.hash:
         raise IntegrityError(
-            f"{folder}: bundle.json was made for plan {facts['lock']}, but plan/plan.json is {plan.lock.hash}; "
-            "write the bundle again with `make handoff`"
+            f"{folder}: bundle.json was made for plan {facts['lock']}, but plan/plan.json is "
+            f"{plan.lock.hash}; write the bundle again with `make handoff`"
         )
     tokenizer = plan.tokenizer
     numbers = (tokenizer.eos_id, tokenizer.vocab_size, tokenizer.token_width)
     eos_id, vocab_size, token_width = (-1 if number is None else number for number in numbers)
     if None in numbers:
-        raise InputError(f"{folder} was planned without data (profile {plan.profile}): nothing to read")
+        raise InputError(f"{folder} was planned without data ({plan.profile}): nothing to read")
     sources = tuple(source.name for source in plan.sources)
     return Bundle(
         folder=folder,

@@ -105,6 +105,39 @@ def _cell(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
+@app.command()
+def what(
+    step: Annotated[int, typer.Argument(min=0, help="Step of the stage, from 0.")],
+    bundle: BundleOption,
+    root: RootOption = None,
+    tokenizer: Annotated[Path | None, typer.Option(help="File of a tokenizer of one's own.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print the documents that a step sees: source, document, how the text begins.
+
+    Example: smoltrain what 17 --bundle build/sample/bundles/stage2-blog
+    """
+    import json
+    from dataclasses import asdict
+
+    from smoldata.console import table
+    from smoltrain.bundle import open_bundle
+    from smoltrain.pieces import load_pieces, tokenizer_of
+    from smoltrain.what import seen_in_step
+
+    opened = open_bundle(bundle, root)
+    rows = list(seen_in_step(opened, step, load_pieces(tokenizer_of(opened, tokenizer))))
+    if as_json:
+        print(json.dumps([asdict(row) for row in rows], ensure_ascii=False, indent=2))
+        return
+    columns = ["index", "source", "document", "from token", "tokens", "text"]
+    cells = [
+        [row.index, row.source, row.document, row.first_token, row.tokens, " ".join(row.text.split())[:60]]
+        for row in rows
+    ]
+    table(f"step {step}", columns, cells, right=["index", "from token", "tokens"])
+
+
 @ledger_app.command("check")
 def ledger_check(run: Path, bundle: BundleOption, as_json: JsonOption = False) -> None:
     """Prove that what a run consumed is exactly what was planned.

@@ -1,9 +1,9 @@
 """A bundle into batches: each rank's rows of the global batch, in the order of the plan, from any step.
 
 Step s of the stage (from 0) is samples s * batch to (s + 1) * batch - 1; rank r of w takes the r-th of w
-equal runs of them. Where one lies is the plan's arithmetic, so that starting at step k costs what starting at 0
-costs, and the number of ranks or workers changes nothing. Look-ups are made for a block of steps at once, reads
-are memory maps.
+equal runs of them. Where one lies is the plan's arithmetic, so that starting at step k costs what starting
+at 0 costs, and the number of ranks or workers changes nothing. Look-ups are made for a block of steps at
+once, reads are memory maps.
 
 Cost: constant memory; measured figures are in train/README.md.
 """
@@ -68,7 +68,7 @@ class Loader:
         """Return this rank's batch of ``step``, counted from 0 in the stage."""
         if not 0 <= step < self.bundle.steps:
             raise InputError(f"step {step} is outside the stage: it has steps 0 to {self.bundle.steps - 1}")
-        places = self._places(step)
+        places = self.places(step)
         tokens = self._read(step, places)
         made = targets(tokens, self.bundle.eos_id)
         return Batch(step, made.ids, made.positions, made.labels, made.mask, places)
@@ -86,13 +86,13 @@ class Loader:
     def _refuse_id(self, step: int, tokens: npt.NDArray[np.uint16 | np.uint32], rows: Ints) -> None:
         at = int(tokens.max(axis=1).argmax())
         raise IntegrityError(
-            f"shard {self.bundle.path_of(int(rows[at]))}: token id {int(tokens.max())} at step {step}, but "
-            f"{self.bundle.plan.tokenizer.name} has ids below {self.bundle.vocab_size}; the shard is of another "
+            f"shard {self.bundle.path_of(int(rows[at]))}: token id {int(tokens.max())} at step {step}, "
+            f"but {self.bundle.plan.tokenizer.name} has ids below {self.bundle.vocab_size}; it is of another "
             f"tokenizer or not of {self.bundle.token_width} bytes a token: tokenize again"
         )
 
-    def _places(self, step: int) -> Places:
-        """Return where the rows of ``step`` lie, looking up a block of steps when it is a new one."""
+    def places(self, step: int) -> Places:
+        """Return where this rank's rows of ``step`` lie, looking up a block of steps when it is a new one."""
         start = step - step % self._block_steps
         if self._block is None or start != self._block_start:
             steps = np.arange(start, min(start + self._block_steps, self.bundle.steps), dtype=np.int64)

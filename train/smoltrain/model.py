@@ -22,7 +22,7 @@ LOSS_CHUNK_TOKENS = 256
 
 def build_config(
     size: ModelSize, *, vocab_size: int, eos_id: int, sequence_length: int, rope_theta: float
-) -> Any:  # noqa: ANN401 - transformers ships no types
+) -> Any:
     """Return the ``SmolLM3Config`` of a size for a tokenizer and a sequence length."""
     from transformers import SmolLM3Config
 
@@ -48,7 +48,7 @@ def build_config(
     )
 
 
-def build_model(config: Any, seed: int) -> nn.Module:  # noqa: ANN401 - transformers ships no types
+def build_model(config: Any, seed: int) -> nn.Module:
     """Return a new ``SmolLM3ForCausalLM`` in float32; the same seed gives the same weights."""
     from transformers import SmolLM3ForCausalLM
 
