@@ -70,7 +70,7 @@ def _recipe_content(recipe: Recipe, preset: Preset, profile: str, asked: str | N
         "asked": asked,
         "unit": recipe.unit,
         "lengths": [recipe.sequence_length, recipe.batch_windows],
-        "sample": recipe.sample.model_dump(),
+        "sample": recipe.sample.model_dump() if recipe.sample else None,
         "caps": [str(caps.stage), str(caps.curriculum), caps.on_cap],
         "weights": {"/".join(leaf.path): fraction_text(leaf.weight) for leaf in preset.tree.root.leaves()},
     }

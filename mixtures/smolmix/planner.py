@@ -174,7 +174,7 @@ class _Planner:
         """Return the whole steps of the stage and where they come from."""
         recipe = self.recipe
         step_tokens = recipe.sequence_length * recipe.batch_windows
-        if self.profile == "sample" and self.asked is None:
+        if self.profile == "sample" and self.asked is None and recipe.sample is not None:
             return self._sample_budget(weights)
         literal = parse_budget(self.asked) if self.asked is not None else self.preset.budget
         asked_tokens = literal.tokens(recipe.sequence_length, recipe.batch_windows)

@@ -60,7 +60,7 @@ class CapModel(_Model):
 
 
 class SampleModel(_Model):
-    """What replaces lengths and budget when the plan must fit a small sample."""
+    """What replaces lengths and budget in profile ``sample``; a recipe without this section is planned as it is."""
 
     sequence_length: _Count = 512
     batch_windows: _Count = 8
@@ -90,7 +90,9 @@ class RecipeModel(_Model):
     """Share of documents held out, by a hash of their text."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 6
     max_passes: CapModel | None = None
-    sample: SampleModel = SampleModel()
+    sample: SampleModel | None = None
+    registry: str | None = None
+    """A registry file with sources of one's own, relative to the recipe; laid over the shipped one."""
     budget: _Text | None = None
     weights: dict[str, Any] | None = None
     presets: dict[str, PresetModel] | None = None
@@ -130,8 +132,10 @@ class Recipe:
     validation: Fraction
     seed: int
     caps: Caps
-    sample: SampleModel
+    sample: SampleModel | None
     sample_max_passes: Fraction
+    registry: Path | None
+    """Registry of the recipe's own sources."""
     presets: tuple[Preset, ...]
     path: Path
     text: str
@@ -156,7 +160,9 @@ class Recipe:
         return self.preset(name if name in {preset.name for preset in self.presets} else None)
 
     def scaled_to_sample(self) -> "Recipe":
-        """Return the recipe with the lengths of its ``sample`` section."""
+        """Return the recipe with the lengths of its ``sample`` section; as it is if it has none."""
+        if self.sample is None:
+            return self
         return replace(
             self, sequence_length=self.sample.sequence_length, batch_windows=self.sample.batch_windows
         )
@@ -238,7 +244,11 @@ def read_recipe(text: str, path: Path, label: str | None = None) -> Recipe:
             caps.on_cap,
         ),
         sample=model.sample,
-        sample_max_passes=_share(model.sample.max_passes, located, ("sample", "max_passes")),
+        sample_max_passes=_optional_share(
+            model.sample and model.sample.max_passes, located, ("sample", "max_passes")
+        )
+        or Fraction(0),
+        registry=path.parent / model.registry if model.registry else None,
         presets=presets,
         path=path,
         text=text,
