@@ -282,7 +282,7 @@ def _traps(plan: Plan, earlier: Sequence[Plan]) -> list[Note]:
         Note(
             "loader-order",
             "nanotron's own loader blends the folders by these weights in its own order: counts agree with "
-            "the plan to about one window a source, the order does not; `smoltrain.open_loader` reads the plan's",
+            "the plan to about one window a source, the order does not (`smoltrain.open_loader` keeps it)",
         )
     ]
     several = [one for one in plan["sources"] if one["capacity_windows"] and _copies(one) > 1]

@@ -21,7 +21,7 @@ from smoltok.manifest import TOKEN_MANIFEST_SCHEMA
 
 EOS, VOCAB, SEQUENCE, BATCH = 256, 257, 512, 8
 TOKENIZER = {"name": "bytes", "sha256": "0" * 64, "eos_id": EOS, "token_width": 2, "vocab_size": VOCAB}
-FOLDERS = {"dclm": "email", "stack-edu-python": "json", "finemath-4plus": "collections"}
+FOLDERS = {"dclm": "json", "stack-edu-python": "email", "finemath-4plus": "wsgiref"}
 DOMAINS = {"dclm": "web", "stack-edu-python": "code", "finemath-4plus": "math", "wiki-mcq-14m": "math"}
 
 
@@ -77,17 +77,22 @@ def write_source(tokens: Path, source: str, package: str) -> list[dict[str, Any]
     return rows
 
 
+def _text(value: Fraction) -> str:
+    return f"{value.numerator}/{value.denominator}"
+
+
 def _entry(name: str, weight: Fraction, windows: int, capacity: int, before: int) -> dict[str, Any]:
     present = name in FOLDERS
     return {
         "name": name, "domain": DOMAINS[name], "group": DOMAINS[name],
         "status": "present" if present else "absent",
-        "published_weight": f"{weight.numerator}/{weight.denominator}" if present else "1/10",
-        "weight": f"{weight.numerator}/{weight.denominator}", "windows": windows,
-        "tokens": windows * SEQUENCE, "shards": 0, "capacity_windows": capacity, "offset_windows": before,
+        "published_weight": _text(weight) if present else "1/10",
+        "weight": _text(weight), "windows": windows,
+        "tokens": windows * SEQUENCE, "shards": 0, "capacity_windows": capacity,
+        "base_windows": 0, "offset_windows": before,
         "held_back_windows": 0, "first_shard_offset": 0,
-        "passes_before": str(Fraction(before, capacity)) if capacity else None,
-        "passes": str(Fraction(windows, capacity)) if capacity else None,
+        "passes_before": _text(Fraction(before, capacity)) if capacity else None,
+        "passes": _text(Fraction(windows, capacity)) if capacity else None,
     }  # fmt: skip
 
 
@@ -126,6 +131,7 @@ def write_plan(
                    "why": "test: whole steps"},
         "follows": {"name": previous["name"], "lock": previous["lock"]["hash"]} if previous else None,
         "seed": 6, "validation_share": "1/10", "tokenizer": TOKENIZER, "prefix_bound": "5/4",
+        "weight_bound": "5/4",
         "sources": sources,
         "findings": [{"code": "absent-source", "severity": "warning", "source": "wiki-mcq-14m",
                       "message": "wiki-mcq-14m: no text in this profile; 1/10 goes to its group",

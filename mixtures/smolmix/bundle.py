@@ -1,0 +1,245 @@
+"""The hand-off: a plan folder in, a folder with everything a cluster job needs and nothing else out.
+
+The plan is copied byte for byte; every shard is read once, compared with the hash recorded when it was
+tokenized, and listed with its sha256 and the step before which it must be there; nanotron's configuration,
+the sbatch script and a README are made from the plan; ``bundle.json`` names every file with its sha256.
+The folder appears whole or not at all. Same inputs, same bytes.
+Cost: sha256 of the shards, about 0.5 GB/s a core.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from smoldata.console import progress
+from smoldata.errors import InputError, IntegrityError
+from smoldata.files import fsync, storage_errors, write_atomic
+from smolmix.bundle_text import readme, sbatch
+from smolmix.catalog import read_plan
+from smolmix.nanotron import Launch, emit
+
+FORMAT_VERSION = 1
+_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """Size and hashes of a file, from one read."""
+
+    bytes: int
+    xxh3_128: str
+    sha256: str
+
+
+def digest_file(path: Path) -> Digest:
+    """Read a file once and return its size, xxh3-128 and sha256."""
+    fast, secure, size = xxhash.xxh3_128(), hashlib.sha256(), 0
+    with Path(path).open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            fast.update(chunk)
+            secure.update(chunk)
+            size += len(chunk)
+    return Digest(size, fast.hexdigest(), secure.hexdigest())
+
+
+def write_bundle(
+    plan_folder: Path,
+    bundle_folder: Path,
+    *,
+    recipe: bytes,
+    earlier: Sequence[Path] | None = None,
+    launch: Launch | None = None,
+    workers: int | None = None,
+) -> Path:
+    """Write the bundle of a plan and return its folder.
+
+    ``recipe`` is the recipe file as it was read; ``earlier`` are the plan folders of the stages before, in
+    order (None: found beside the plan by their locks). Raises :class:`IntegrityError` if a shard is not
+    what was tokenized, :class:`InputError` if an earlier plan is missing or the launch cannot be shared
+    out.
+    """
+    plan_folder, bundle_folder = Path(plan_folder), Path(bundle_folder)
+    plan = read_plan(plan_folder / "plan.json")
+    folders = find_earlier(plan_folder, plan) if earlier is None else list(earlier)
+    launch = launch or Launch()
+    emitted = emit(plan, [read_plan(folder / "plan.json") for folder in folders], launch)
+    table = _shard_list(plan_folder, bundle_folder, workers)
+    with _whole_folder(bundle_folder) as folder:
+        _copy(plan_folder, folder / "plan")
+        _write_parquet(table, folder / "shards.parquet")
+        write_atomic(folder / "nanotron.yaml", emitted.text)
+        write_atomic(folder / "recipe.yaml", recipe)
+        write_atomic(folder / "train.sbatch", sbatch(plan, emitted, launch))
+        write_atomic(folder / "README.md", readme(plan, emitted, table))
+        _write_index(folder, plan)
+    return bundle_folder
+
+
+def find_earlier(plan_folder: Path, plan: dict[str, Any]) -> list[Path]:
+    """Return the plan folders of the stages before, in order, found beside the plan by their locks."""
+    siblings = [path.parent for path in sorted(Path(plan_folder).resolve().parent.glob("*/plan.json"))]
+    plans = {
+        one["lock"]["hash"]: (folder, one) for folder in siblings for one in [read_plan(folder / "plan.json")]
+    }
+    found: list[Path] = []
+    while follows := plan["follows"]:
+        if follows["lock"] not in plans:
+            raise InputError(
+                f"{plan['name']} follows {follows['name']} with lock {follows['lock']}, which is not among "
+                f"the plans in {Path(plan_folder).parent}; run `make mixture` again, or name its folder"
+            )
+        folder, plan = plans[follows["lock"]]
+        found.insert(0, folder)
+    return found
+
+
+def _shard_list(plan_folder: Path, bundle_folder: Path, workers: int | None) -> Any:
+    """Return the bundle's shard table: hashes taken now, and the step before which each shard is needed."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    shards = pq.read_table(plan_folder / "shards.parquet")
+    paths = shards.column("path").to_pylist()
+    digests = _digests(plan_folder, paths, workers)
+    _compare(shards, paths, digests)
+    moved = [path and Path(os.path.relpath(plan_folder / path, bundle_folder)).as_posix() for path in paths]
+    hashes = [digest.sha256 if digest else "" for digest in digests]
+    keep = shards.select(["source", "ordinal", "bytes", "tokens", "xxh3_128"])
+    return pa.table(
+        {
+            "source": keep["source"],
+            "ordinal": keep["ordinal"],
+            "path": pa.array(moved, pa.string()),
+            "bytes": keep["bytes"],
+            "tokens": keep["tokens"],
+            "xxh3_128": keep["xxh3_128"],
+            "sha256": pa.array(hashes, pa.string()),
+            "first_step": pa.array(_first_steps(plan_folder, shards), pa.int64()),
+        }
+    )
+
+
+def _digests(plan_folder: Path, paths: Sequence[str | None], workers: int | None) -> list[Digest | None]:
+    """Hash the shards in threads (hashing releases the interpreter lock); virtual shards have no file."""
+    real = sum(path is not None for path in paths)
+    if not real:
+        return [None] * len(paths)
+    digests: list[Digest | None] = []
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool, progress("hashing shards", real) as advance:
+        for path, one in zip(
+            paths, pool.map(lambda path: _digest_shard(plan_folder, path), paths), strict=True
+        ):
+            digests.append(one)
+            advance(int(one is not None), path or "")
+    return digests
+
+
+def _digest_shard(plan_folder: Path, path: str | None) -> Digest | None:
+    if path is None:
+        return None
+    try:
+        return digest_file(plan_folder / path)
+    except FileNotFoundError as error:
+        raise IntegrityError(
+            f"{plan_folder / path} is in the plan but not on disk; run `make mixture` again"
+        ) from error
+
+
+def _compare(shards: Any, paths: Sequence[str | None], digests: Sequence[Digest | None]) -> None:
+    """Refuse a shard that is not what was tokenized, before anything is written."""
+    sizes, hashes = shards.column("bytes").to_pylist(), shards.column("xxh3_128").to_pylist()
+    for path, size, wanted, seen in zip(paths, sizes, hashes, digests, strict=True):
+        if seen and (seen.bytes, seen.xxh3_128) != (size, wanted):
+            raise IntegrityError(
+                f"{path} changed after tokenizing: {size:,} bytes with xxh3 {wanted} were recorded, "
+                f"{seen.bytes:,} bytes with {seen.xxh3_128} are there; delete it and run `make mixture` again"
+            )
+
+
+def _first_steps(plan_folder: Path, shards: Any) -> list[int | None]:
+    """Return for each shard the step of this stage (from 0) at which it is opened first; None: never."""
+    from smolmix.plan import load_plan
+
+    plan = load_plan(plan_folder)
+    names, ordinals = shards.column("source").to_pylist(), shards.column("ordinal").to_pylist()
+    first = {name: plan.first_indices(name).tolist() for name in dict.fromkeys(names)}
+    indices = [first[name][ordinal] for name, ordinal in zip(names, ordinals, strict=True)]
+    return [None if index < 0 else index // plan.batch_windows for index in indices]
+
+
+@contextmanager
+def _whole_folder(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside ``folder``; on success it takes the place of ``folder``.
+
+    A kill between the two renames leaves no ``folder`` at all, never half a one; the next run makes it again.
+    """
+    temporary = folder.with_name(f"{folder.name}.tmp-{os.getpid()}")
+    old = folder.with_name(f"{folder.name}.old-{os.getpid()}")
+    with storage_errors(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        for leftover in [
+            *folder.parent.glob(f"{folder.name}.tmp-*"),
+            *folder.parent.glob(f"{folder.name}.old-*"),
+        ]:
+            shutil.rmtree(leftover)
+        temporary.mkdir()
+        try:
+            yield temporary
+            if folder.exists():
+                folder.rename(old)
+            temporary.rename(folder)
+            fsync(folder.parent)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _copy(plan_folder: Path, target: Path) -> None:
+    for name in ("plan.json", "shards.parquet"):
+        write_atomic(target / name, (plan_folder / name).read_bytes())
+
+
+def _write_parquet(table: Any, path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    pq.write_table(table, path, compression="zstd")
+    fsync(path)
+
+
+def _write_index(folder: Path, plan: dict[str, Any]) -> None:
+    """Write ``bundle.json``: what the bundle is, its files, and a digest over these statements."""
+    files = [
+        {
+            "path": path.relative_to(folder).as_posix(),
+            "bytes": path.stat().st_size,
+            "sha256": digest_file(path).sha256,
+        }
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    ]
+    index = {
+        "format_version": FORMAT_VERSION,
+        "stage": plan["name"],
+        "preset": plan["preset"],
+        "profile": plan["profile"],
+        "lock": plan["lock"]["hash"],
+        "files": files,
+    }
+    write_atomic(folder / "bundle.json", index_text(index))
+
+
+def index_text(index: dict[str, Any]) -> str:
+    """Return the one text that ``bundle.json`` has for these statements; it ends with their own sha256."""
+    statements = {key: value for key, value in index.items() if key != "sha256"}
+    canonical = json.dumps(statements, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    signed = statements | {"sha256": hashlib.sha256(canonical.encode()).hexdigest()}
+    return json.dumps(signed, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
