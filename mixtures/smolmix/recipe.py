@@ -60,7 +60,7 @@ class CapModel(_Model):
 
 
 class SampleModel(_Model):
-    """What replaces lengths and budget in profile ``sample``; a recipe without this section is planned as it is."""
+    """What replaces lengths and budget in profile ``sample``; without it a recipe is planned as it is."""
 
     sequence_length: _Count = 512
     batch_windows: _Count = 8
@@ -244,10 +244,9 @@ def read_recipe(text: str, path: Path, label: str | None = None) -> Recipe:
             caps.on_cap,
         ),
         sample=model.sample,
-        sample_max_passes=_optional_share(
-            model.sample and model.sample.max_passes, located, ("sample", "max_passes")
-        )
-        or Fraction(0),
+        sample_max_passes=_share(
+            (model.sample or SampleModel()).max_passes, located, ("sample", "max_passes")
+        ),
         registry=path.parent / model.registry if model.registry else None,
         presets=presets,
         path=path,
