@@ -37,7 +37,7 @@ def describe(path: Path, *, eos: int | str | None = None, pattern: str | None = 
 
 
 def plain_json(tokenizer: Tokenizer) -> str:
-    """Return a ``tokenizer.json`` without control tokens and without what adds them. Raises TokenizerError."""
+    """Return a ``tokenizer.json`` without control tokens or what adds them. Raises TokenizerError."""
     path = tokenizer.path
     data = read_vocabulary_file(path) if path else b""
     seen = hashlib.sha256(data).hexdigest()

@@ -23,13 +23,11 @@ _WORTH_A_POOL_BYTES = 64 << 20
 _ONE_THREAD = ("RAYON_NUM_THREADS", "FASTOKENS_BPE_THREADS", "OMP_NUM_THREADS")
 
 
-def run_tasks(
-    tasks: Sequence[Task], workers: int, *, pool_from_bytes: int = _WORTH_A_POOL_BYTES
-) -> Iterator[tuple[Task, list[ShardRow]]]:
+def run_tasks(tasks: Sequence[Task], workers: int) -> Iterator[tuple[Task, list[ShardRow]]]:
     """Yield each task with its rows as it is finished. Raises what a task raised, or StorageError."""
     ordered = sorted(tasks, key=lambda task: (-task.text_bytes, task.source, task.input_path))
     workers = min(workers, len(ordered))
-    if workers <= 1 or sum(task.text_bytes for task in ordered) < pool_from_bytes:
+    if workers <= 1 or sum(task.text_bytes for task in ordered) < _WORTH_A_POOL_BYTES:
         for task in ordered:
             yield task, tokenize_file(task)
         return
