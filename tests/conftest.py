@@ -1,6 +1,5 @@
 """Fixtures shared by all tests."""
 
-import json
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -112,6 +111,7 @@ def _write_documents(folder: Path, source: str, texts: list[str], files: int = 3
 
 def _tokenize_and_plan(build: Path, tokenizer: Path) -> Path:
     """Run the house's own tokenizer, planner and hand-off."""
+    from smolmix.bundle import write_bundle
     from smolmix.plan_files import write_plan
     from smolmix.planner import plan_stage
     from smolmix.recipe import load_recipe
@@ -133,16 +133,4 @@ def _tokenize_and_plan(build: Path, tokenizer: Path) -> Path:
     )
     supply = supply_from_manifests(recipe, SOURCES, tokens, plan_folder)
     write_plan(plan_stage(recipe, supply)[-1], plan_folder)
-    return _write_bundle(build, plan_folder)
-
-
-def _write_bundle(build: Path, plan_folder: Path) -> Path:
-    """Stand in for smolmix.bundle until it is there."""
-    import shutil
-
-    bundle = build / "bundles" / "trial"
-    shutil.copytree(plan_folder, bundle / "plan")
-    shutil.copy(plan_folder / "shards.parquet", bundle / "shards.parquet")
-    lock = json.loads((plan_folder / "plan.json").read_text())["lock"]["hash"]
-    (bundle / "bundle.json").write_text(json.dumps({"format_version": 1, "lock": lock}))
-    return bundle
+    return write_bundle(plan_folder, build / "bundles" / "trial", recipe=recipe_path.read_bytes())

@@ -52,7 +52,7 @@ class Bundle:
     """What a training job needs to know about its data."""
 
     folder: Path
-    root: Path
+    root: Path | None
     plan: "Plan"
     sources: tuple[str, ...]
     eos_id: int
@@ -83,16 +83,9 @@ class Bundle:
 
     def path_of(self, row: int) -> Path:
         """Return where the shard of a row lies on this machine."""
-        return resolve(self.root, str(self.shards.paths[row].as_py()), moved=self.root != self.folder)
+        from smolmix.verify import shard_path
 
-
-def resolve(root: Path, relative: str, *, moved: bool) -> Path:
-    """Return ``relative`` below ``root``; below another root than the bundle, leading ``..`` fall away."""
-    parts = relative.split("/")
-    if moved:
-        while parts and parts[0] == "..":
-            parts = parts[1:]
-    return root.joinpath(*parts)
+        return shard_path(self.folder, str(self.shards.paths[row].as_py()), self.root)
 
 
 def open_bundle(folder: str | Path, root: str | Path | None = None) -> Bundle:
@@ -118,7 +111,7 @@ def open_bundle(folder: str | Path, root: str | Path | None = None) -> Bundle:
     sources = tuple(source.name for source in plan.sources)
     return Bundle(
         folder=folder,
-        root=folder if root is None else Path(root),
+        root=None if root is None else Path(root),
         plan=plan,
         sources=sources,
         eos_id=eos_id,
