@@ -5,29 +5,48 @@ named by order of appearance (``username_0``), as in the StarCoder2 data.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
+_LINES_BEFORE_BODY = 5
+_FILES_OF_PULL = re.compile(r"/repos/([^/]+/[^/]+)/pulls/(\d+)/files")
+
 
 def read_replayed(data: bytes, *, pulls: bool) -> Iterator[tuple[str, str, str]]:
-    """Yield (part, URL, text) of the issues (or pull requests) in a recording, in order, each once."""
+    """Yield (part, URL, text) of the issues (or pull requests and their changes) of a recording, each once."""
     seen: set[str] = set()
-    for value in _bodies(data):
-        for record in value if isinstance(value, list) else [value]:
-            if isinstance(record, dict) and _is_wanted(record, pulls=pulls):
-                url = str(record["html_url"])
-                if url not in seen:
-                    seen.add(url)
-                    yield "/".join(url.split("/")[-4:]), url, _render(record)
+    for request, value in _answers(data):
+        for part, url, text in _texts(request, value, pulls=pulls):
+            if part not in seen:
+                seen.add(part)
+                yield part, url, text
 
 
-def _bodies(data: bytes) -> Iterator[Any]:
-    for line in data.decode("utf-8", errors="ignore").splitlines():
-        if line.startswith(("{", "[")) and line.endswith(("}", "]")) and not line.startswith("[("):
+def _answers(data: bytes) -> Iterator[tuple[str, Any]]:
+    """Yield (path asked for, JSON answered): the path stands five lines before the body."""
+    lines = data.decode("utf-8", errors="ignore").splitlines()
+    for number, line in enumerate(lines):
+        if line.startswith(("{", "[")) and line.endswith(("}", "]")) and number >= _LINES_BEFORE_BODY:
             try:
-                yield json.loads(line)
+                yield lines[number - _LINES_BEFORE_BODY], json.loads(line)
             except ValueError:
                 continue
+
+
+def _texts(request: str, value: Any, *, pulls: bool) -> Iterator[tuple[str, str, str]]:  # noqa: ANN401 - JSON
+    files = _FILES_OF_PULL.fullmatch(request.partition("?")[0])
+    records = value if isinstance(value, list) else [value]
+    if pulls and files:
+        changes = [record for record in records if isinstance(record, dict) and record.get("patch")]
+        if changes:
+            text = "\n".join(f"{change['filename']}\n{change['patch']}" for change in changes)
+            yield f"{files[1]}/pull/{files[2]}/files", f"https://github.com/{files[1]}/pull/{files[2]}", text + "\n"
+        return
+    for record in records:
+        if isinstance(record, dict) and _is_wanted(record, pulls=pulls):
+            url = str(record["html_url"])
+            yield "/".join(url.split("/")[-4:]), url, _render(record)
 
 
 def _is_wanted(record: dict[str, Any], *, pulls: bool) -> bool:

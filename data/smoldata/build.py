@@ -1,0 +1,226 @@
+"""Raw files -> ``documents/<source>/``: the Documents contract, every drop counted, resumable, the same bytes.
+
+Each source is a datatrove pipeline of its kind, run in tasks by datatrove's local executor on watched processes.
+1. A task reads its share of the files and leaves documents, keys and counts in a staging folder that is named by
+   the hash of inputs, settings and code: what another configuration left is never taken for done.
+2. When all tasks of a source are done, copies of a text across its tasks are dropped, the files get their final
+   names, and the manifest is written last.
+A run that is killed anywhere goes on where it stopped and ends with the same bytes. The merge holds about 100 bytes
+a document in memory.
+"""
+
+import contextlib
+import io
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+from smoldata.console import progress, say
+from smoldata.documents import FORMAT_VERSION
+from smoldata.errors import SourceError
+from smoldata.files import digest_values, remove_leftovers, single_writer, xxh3_128
+from smoldata.inputs import has_text, list_inputs
+from smoldata.merge import MANIFEST, merge, read_manifest
+from smoldata.pipeline_types import Limit, RawInput
+from smoldata.registry import Registry, Source
+from smoldata.workers import run_all
+
+_STAGING = ".work"
+# The modules that decide what a document is: an edit elsewhere makes nothing stale.
+_SHAPING = ("documents.py", "filters.py", "heritage.py", "merge.py", "pipeline.py", "reading.py")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A source to build."""
+
+    source: Source
+    inputs: tuple[RawInput, ...]
+    tasks: int
+    limit: Limit
+    folder: Path
+    """``documents/<source>``."""
+    input_hash: str
+    code_version: str
+    fetch: bool
+    """Contents come from Software Heritage."""
+    why: str
+    """Why it is built; empty when it is up to date."""
+
+    @property
+    def staging(self) -> Path:
+        """Where tasks leave their work, named by what went into it."""
+        return self.folder.parent / _STAGING / f"{self.source.name}-{self.input_hash}"
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What a source became."""
+
+    source: str
+    read: int
+    kept: int
+    dropped: dict[str, int]
+    text_bytes: int
+    files: int
+    fresh: bool
+    """Made by this run; false: it was up to date."""
+
+
+def build_documents(
+    names: Sequence[str] | None,
+    *,
+    registry: Registry,
+    profile: str = "sample",
+    build: Path,
+    tasks: int | None = None,
+    workers: int = 2,
+    limit: Limit | None = None,
+) -> list[Built]:
+    """Build the documents of sources (default: all that have text in the profile) under ``build/<profile>``.
+
+    ``tasks`` is the number of files that a source becomes (default: one a raw file, at most 1,000; 1 with a
+    limit). Raises :class:`SourceError` for an unknown source, one without text or documents, or damaged input.
+    """
+    documents = build / profile / "documents"
+    chosen = registry.select(names)
+    sources = chosen if names else [source for source in chosen if has_text(source, profile)]
+    with single_writer(documents):
+        remove_leftovers(documents)
+        jobs = [plan_job(source, registry, profile, build, tasks, limit or Limit()) for source in sources]
+        _build([job for job in jobs if job.why], workers)
+        return [_built(job) for job in jobs]
+
+
+def plan_job(
+    source: Source, registry: Registry, profile: str, build: Path, tasks: int | None, limit: Limit
+) -> Job:
+    """Return what is to be done for a source, and why."""
+    inputs = tuple(list_inputs(source, registry, profile, build))
+    count = 1 if limit.is_set() else min(tasks or 1000, len(inputs))
+    fetch = profile == "hub" and source.hub is not None and source.hub.contents == "software_heritage"
+    fetch = fetch and source.location is None
+    code = _code_version()
+    proof = [(raw.relative, raw.bytes, raw.digest, raw.licence) for raw in inputs]
+    settings = source.model_dump(include={"name", "kind", "language", "columns"})
+    input_hash = digest_values(FORMAT_VERSION, code, proof, settings, count, asdict(limit), fetch)
+    folder = build / profile / "documents" / source.name
+    job = Job(source, inputs, count, limit, folder, input_hash, code, fetch, "")
+    return Job(**{name: getattr(job, name) for name in Job.__slots__} | {"why": _why(job)})
+
+
+@cache
+def _code_version() -> str:
+    here = Path(__file__).parent
+    return digest_values([xxh3_128(here / name) for name in _SHAPING])
+
+
+def _why(job: Job) -> str:
+    manifest = read_manifest(job.folder)
+    if not manifest:
+        return "not built yet"
+    if {row["code_version"] for row in manifest} != {job.code_version}:
+        return "the code changed"
+    if {row["input_hash"] for row in manifest} != {job.input_hash}:
+        return "its inputs or settings changed"
+    for row in manifest:
+        path = job.folder / row["path"]
+        if not path.is_file() or path.stat().st_size != row["bytes"]:
+            return f"{row['path']} is missing or was changed"
+    return ""
+
+
+def _build(jobs: Sequence[Job], workers: int) -> None:
+    if not jobs:
+        return
+    reasons = sorted({job.why for job in jobs})
+    say(f"documents: {len(jobs)} sources to build ({'; '.join(reasons)})")
+    for job in jobs:
+        _clear_other_staging(job)
+    work = [partial(run_task, job, rank) for job, rank in _by_cost(jobs) if not _is_staged(job, rank)]
+    if work:
+        with progress("documents", len(work)) as advance:
+            for name in run_all(work, workers):
+                advance(1, name)
+    for job in jobs:
+        merge(job.folder, job.staging, job.tasks, job.source.name, job.input_hash, job.code_version)
+        shutil.rmtree(job.staging)
+    with contextlib.suppress(OSError):
+        (jobs[0].folder.parent / _STAGING).rmdir()
+
+
+def _by_cost(jobs: Sequence[Job]) -> list[tuple[Job, int]]:
+    """Return all tasks, the expensive ones first, so that no core waits at the end."""
+
+    def cost(entry: tuple[Job, int]) -> int:
+        job, rank = entry
+        size = sum(raw.bytes for raw in job.inputs[rank :: job.tasks])
+        return -size * (20 if job.source.kind == "prose" else 1)
+
+    return sorted(((job, rank) for job in jobs for rank in range(job.tasks)), key=cost)
+
+
+def _is_staged(job: Job, rank: int) -> bool:
+    from smoldata.pipeline import counts_path
+
+    return counts_path(job.staging / f"{rank:05d}.parquet").is_file()
+
+
+def _clear_other_staging(job: Job) -> None:
+    for folder in job.staging.parent.glob(f"{job.source.name}-*"):
+        is_own = folder.name.rpartition("-")[0] == job.source.name
+        if is_own and folder != job.staging:
+            shutil.rmtree(folder)
+
+
+def run_task(job: Job, rank: int) -> str:
+    """Run one task of a source through datatrove; return the source's name."""
+    from smoldata.executor import TaskExecutor
+    from smoldata.filters import filters_for
+    from smoldata.pipeline import CountedFilter, DropDuplicates, StrictReader, WriteDocuments
+    from smoldata.reading import Report
+
+    report = Report()
+    source = job.source
+    pipeline: list[Any] = [
+        StrictReader(source, job.inputs, report, fetch=job.fetch),
+        *(CountedFilter(inner, report) for inner in filters_for(source.kind, source.language)),
+        DropDuplicates(report),
+        WriteDocuments(source.name, job.staging, report, job.limit),
+    ]
+    # datatrove logs to standard error; its log file in the staging folder has the same.
+    with contextlib.redirect_stderr(io.StringIO()):
+        TaskExecutor(pipeline, tasks=job.tasks, rank=rank, logging_dir=str(job.staging / "logs")).run()
+    return source.name
+
+
+def _built(job: Job) -> Built:
+    rows = read_manifest(job.folder)
+    dropped: dict[str, int] = {}
+    for row in rows:
+        for reason, count in row["dropped"]:
+            dropped[reason] = dropped.get(reason, 0) + count
+    return Built(
+        source=job.source.name,
+        read=sum(row["read"] for row in rows),
+        kept=sum(row["kept"] for row in rows),
+        dropped=dict(sorted(dropped.items())),
+        text_bytes=sum(row["text_bytes"] for row in rows),
+        files=len(rows),
+        fresh=bool(job.why),
+    )
+
+
+def built_documents(folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield the documents of a built source, in the order of its manifest."""
+    import pyarrow.parquet as pq
+
+    rows = read_manifest(folder)
+    if not rows:
+        raise SourceError(f"no documents at {folder} ({MANIFEST} is missing); run `smoldata build`")
+    for row in rows:
+        for batch in pq.ParquetFile(folder / row["path"]).iter_batches(batch_size=100):
+            yield from batch.to_pylist()
