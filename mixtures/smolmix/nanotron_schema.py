@@ -329,7 +329,7 @@ class NanotronConfig(_Strict):
         return one.dp * one.tp * one.pp * one.context_parallel_size * one.expert_parallel_size
 
 
-def parse_config(values: Any) -> NanotronConfig:  # noqa: ANN401 - whatever a YAML file holds
+def parse_config(values: Any) -> NanotronConfig:
     """Check parsed YAML; raise :class:`InputError` with every wrong key and its place."""
     try:
         return NanotronConfig.model_validate(values)

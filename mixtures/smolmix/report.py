@@ -1,0 +1,274 @@
+"""The plans of a build folder as one page for people: plan.json files in, report.html out.
+
+One section a curriculum (a chain of plans that follow each other): headline numbers, the mixture over
+tokens, passes a source, the table of sources, findings. The page stands alone: no script, no network, no
+date; the same plans give the same bytes. Every picture is followed by its numbers as a table. Cost: about
+0.1 s a curriculum.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from html import escape
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from smoldata.files import write_atomic
+from smolmix.catalog import read_plan
+from smolmix.report_figures import bars, ribbons, short
+
+REPORT = "report.html"
+_SEVERITIES = ("error", "warning", "info")
+
+
+@dataclass(frozen=True, slots=True)
+class Curriculum:
+    """Plans that follow each other, first stage first."""
+
+    profile: str
+    plans: tuple[dict[str, Any], ...]
+
+    @property
+    def title(self) -> str:
+        """Say what the curriculum is: its last stage, preset and profile."""
+        last = self.plans[-1]
+        preset = f", {last['preset']}" if last["preset"] else ""
+        return f"{' → '.join(plan['name'] for plan in self.plans)}{preset} ({self.profile})"
+
+    @property
+    def anchor(self) -> str:
+        """Return an identifier for links within the page."""
+        last = self.plans[-1]
+        return "-".join(filter(None, (self.profile, last["name"], last["preset"])))
+
+
+def write_report(build: Path) -> Path:
+    """Write ``build/report.html`` for every plan in the build folder; return its path."""
+    path = Path(build) / REPORT
+    write_atomic(path, render(curricula(Path(build))))
+    return path
+
+
+def curricula(build: Path) -> list[Curriculum]:
+    """Return the curricula of a build folder: each chain of plans up to a stage that no other follows."""
+    found = []
+    for profile in sorted(one for one in build.glob("*") if one.is_dir()):
+        plans = [read_plan(path) for path in sorted(profile.glob("plans/*/plan.json"))]
+        by_lock = {plan["lock"]["hash"]: plan for plan in plans}
+        followed = {plan["follows"]["lock"] for plan in plans if plan["follows"]}
+        found += [
+            Curriculum(profile.name, tuple(_chain(plan, by_lock)))
+            for plan in plans
+            if plan["lock"]["hash"] not in followed
+        ]
+    return found
+
+
+def _chain(plan: dict[str, Any], by_lock: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    chain = [plan]
+    while (before := chain[0]["follows"]) and before["lock"] in by_lock:
+        chain.insert(0, by_lock[before["lock"]])
+    return chain
+
+
+def render(found: Sequence[Curriculum]) -> str:
+    """Return the page as HTML text."""
+    css = (resources.files("smolmix") / "templates" / "report.css").read_text("utf-8")
+    links = "".join(f'<li><a href="#{escape(one.anchor)}">{escape(one.title)}</a></li>' for one in found)
+    sections = "".join(_section(one, number) for number, one in enumerate(found))
+    empty = "" if found else "<p>No plan yet: run <code>make mixture STAGE=2</code>.</p>"
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        # The browser itself is told to load nothing: a slip would show on its console.
+        '<meta http-equiv="Content-Security-Policy" '
+        "content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">\n"
+        '<link rel="icon" href="data:,">\n'
+        f"<title>Mixtures</title>\n<style>\n{css}</style>\n</head>\n<body>\n"
+        '<a class="skip" href="#main">Skip to the numbers</a>\n<header><h1>Mixtures</h1></header>\n'
+        f'<nav aria-label="Curricula"><ul>{links}</ul></nav>\n<main id="main">{empty}{sections}</main>\n'
+        "</body>\n</html>\n"
+    )
+
+
+def _section(one: Curriculum, number: int) -> str:
+    parts = [
+        f'<section aria-labelledby="{escape(one.anchor)}">',
+        f'<h2 id="{escape(one.anchor)}">{escape(one.title)}</h2>',
+        _headline(one),
+        _mixture(one, number),
+        _passes(one, number),
+        *(_sources(plan) for plan in one.plans),
+        *(_findings(plan) for plan in one.plans),
+        _locks(one),
+        "</section>\n",
+    ]
+    return "\n".join(parts)
+
+
+def _headline(one: Curriculum) -> str:
+    sources = {source["name"] for plan in one.plans for source in plan["sources"] if source["windows"]}
+    absent = {source["name"] for plan in one.plans for source in plan["sources"]} - sources
+    numbers = (
+        ("tokens", short(sum(plan["tokens"] for plan in one.plans))),
+        ("steps", f"{sum(plan['steps'] for plan in one.plans):,}"),
+        ("stages", str(len(one.plans))),
+        ("sources read", str(len(sources))),
+        ("sources not read", str(len(absent))),
+        ("tokenizer", one.plans[-1]["tokenizer"]["name"]),
+    )
+    return "<dl>" + "".join(f"<div><dt>{k}</dt><dd>{escape(v)}</dd></div>" for k, v in numbers) + "</dl>"
+
+
+def _shares(plan: dict[str, Any]) -> dict[str, Fraction]:
+    shares: dict[str, Fraction] = defaultdict(Fraction)
+    for source in plan["sources"]:
+        shares[source["group"]] += Fraction(source["weight"])
+    return dict(shares)
+
+
+def _mixture(one: Curriculum, number: int) -> str:
+    shares = [_shares(plan) for plan in one.plans]
+    stages = [
+        (plan["name"], plan["tokens"], {group: float(100 * share) for group, share in here.items()})
+        for plan, here in zip(one.plans, shares, strict=True)
+    ]
+    title = "Mixture over tokens, percent by group"
+    groups = sorted({group for here in shares for group in here})
+    rows = [[group, *(_percent(here.get(group)) for here in shares)] for group in groups]
+    rows.append(["tokens", *(f"{plan['tokens']:,}" for plan in one.plans)])
+    heads = ["group", *(plan["name"] for plan in one.plans)]
+    return _figure(ribbons(f"ribbons-{number}", title, stages), title) + _table(
+        f"{title}: the numbers", heads, rows, set(heads[1:])
+    )
+
+
+def _passes(one: Curriculum, number: int) -> str:
+    """Draw the fifteen sources with the most passes; the table has them all."""
+    exact = {
+        plan["name"]: {s["name"]: Fraction(s["passes"]) if s["passes"] else None for s in plan["sources"]}
+        for plan in one.plans
+    }
+    names = sorted({name for values in exact.values() for name in values})
+    total = {
+        name: sum((values.get(name) or Fraction() for values in exact.values()), Fraction()) for name in names
+    }
+    most = sorted(names, key=lambda name: (-total[name], name))[:15]
+    series = {stage: {name: _float(values.get(name)) for name in most} for stage, values in exact.items()}
+    title = "Passes over a source, by stage"
+    heads = ["source", *exact, "all stages"]
+    rows = [
+        [name, *(_passes_text(values, name) for values in exact.values()), _number(total[name])]
+        for name in names
+    ]
+    picture = bars(f"passes-{number}", title, "passes", series)
+    table = _table(title, heads, rows, set(heads[1:]))
+    return (
+        _figure(picture, f"{title} (the {len(most)} with the most)")
+        + f"<details><summary>{title}: the numbers</summary>{table}</details>"
+    )
+
+
+def _passes_text(values: dict[str, Fraction | None], name: str) -> str:
+    if name not in values:
+        return ""
+    passes = values[name]
+    return "unknown" if passes is None else _number(passes)
+
+
+def _sources(plan: dict[str, Any]) -> str:
+    heads = ["source", "domain", "status", "weight", "percent", "windows", "tokens", "passes", "shards"]
+    ordered = sorted(plan["sources"], key=lambda one: (-one["windows"], one["name"]))
+    rows = [
+        [
+            one["name"],
+            one["domain"],
+            one["status"],
+            one["weight"],
+            _percent(Fraction(one["weight"])),
+            f"{one['windows']:,}",
+            f"{one['tokens']:,}",
+            _number(Fraction(one["passes"])) if one["passes"] else "",
+            f"{one['shards']:,}",
+        ]
+        for one in ordered
+    ]
+    budget = f"<p>{escape(plan['name'])}: {escape(plan['budget']['why'])}.</p>"
+    return budget + _table(
+        f"{plan['name']}: sources", heads, rows, {"percent", "windows", "tokens", "passes", "shards"}
+    )
+
+
+def _findings(plan: dict[str, Any]) -> str:
+    if not plan["findings"]:
+        return ""
+    order = {severity: number for number, severity in enumerate(_SEVERITIES)}
+    ordered = sorted(
+        plan["findings"], key=lambda one: (order[one["severity"]], one["code"], one["source"] or "")
+    )
+    rows = [
+        [one["severity"], one["code"], one["source"] or "", one["message"], one["fix"]] for one in ordered
+    ]
+    counts = ", ".join(
+        f"{count} {severity}"
+        for severity in _SEVERITIES
+        if (count := sum(row[0] == severity for row in rows))
+    )
+    table = _table(
+        f"{plan['name']}: findings", ["severity", "code", "source", "what", "what to do"], rows, set()
+    )
+    opened = " open" if rows[0][0] == "error" else ""
+    return f"<details{opened}><summary>{escape(plan['name'])}: findings ({counts})</summary>{table}</details>"
+
+
+def _locks(one: Curriculum) -> str:
+    rows = [
+        [
+            plan["name"],
+            f"{plan['steps']:,}",
+            f"{plan['tokens']:,}",
+            plan["prefix_bound"],
+            plan["lock"]["hash"],
+        ]
+        for plan in one.plans
+    ]
+    heads = ["stage", "steps", "tokens", "prefix bound (windows)", "lock"]
+    return _table(
+        "Locks: one hash over inputs, recipe, tokenizer, seeds and code", heads, rows, {"steps", "tokens"}
+    )
+
+
+def _figure(svg: str, caption: str) -> str:
+    return f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>\n"
+
+
+def _table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]], right: set[str]) -> str:
+    """Return a table that can be scrolled by keyboard; the first column heads its row."""
+    marks = [' class="n"' if head in right else "" for head in heads]
+    head = "".join(
+        f'<th scope="col"{mark}>{escape(one)}</th>' for one, mark in zip(heads, marks, strict=True)
+    )
+    body = "".join(
+        f'<tr><th scope="row">{escape(row[0])}</th>'
+        + "".join(f"<td{mark}>{escape(cell)}</td>" for cell, mark in zip(row[1:], marks[1:], strict=True))
+        + "</tr>\n"
+        for row in rows
+    )
+    return (
+        f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(caption)}"><table>'
+        f"<caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>\n"
+    )
+
+
+def _percent(share: Fraction | None) -> str:
+    return "" if share is None else f"{float(100 * share):.3f}"
+
+
+def _float(value: Fraction | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def _number(value: Fraction) -> str:
+    return f"{float(value):.3f}"
