@@ -89,6 +89,7 @@ def _options(**more: Any) -> dict[str, Any]:
         "js": [],
         "width": 960,
         "margin": 10,
+        "margin_bottom": 40,
         "legend_at_bottom": True,
         "legend_at_bottom_columns": 4,
         "truncate_label": -1,
