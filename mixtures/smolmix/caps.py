@@ -55,8 +55,9 @@ def apply_caps(
         name = over[0]
         raise RecipeError(
             f"source {name!r} would give {decimal_text(weights[name] * total, 1)} windows, its cap "
-            f"allows {most[name]:,} (passes: stage {caps.stage}, curriculum {caps.curriculum}); {len(over)} source(s) "
-            "pass a cap: lower the budget or the weight, raise `max_passes`, or say `on_cap: redistribute`"
+            f"allows {most[name]:,} (passes: stage {caps.stage}, curriculum {caps.curriculum}); {len(over)} "
+            "source(s) pass a cap: lower the budget or the weight, raise `max_passes`, or set "
+            "`on_cap: redistribute`"
         )
     planned = dict(weights)
     fixed: dict[str, Fraction] = {}
