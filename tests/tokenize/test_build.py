@@ -244,6 +244,7 @@ def build(tokens, die_at):
 
     for name in real:
         setattr(os, name, counted(name))
+    os.fsync = lambda descriptor: None  # Guards against a power cut, not against a kill; slow here.
     build_tokens("library", documents=documents, tokens=tokens, validation_share=Fraction(1, 2))
     os._exit(0)
 
