@@ -42,6 +42,7 @@ def write_catalog(build: Path) -> Path:
     path = build / CATALOG
     with atomic_path(path) as temporary, duckdb.connect(str(temporary)) as connection:
         connection.execute("SET file_search_path = ?", [str(build)])
+        connection.execute("BEGIN")  # one transaction: a commit a statement would take most of the time
         connection.execute(_sql("tables"))
         for profile in sorted(one for one in build.glob("*") if one.is_dir()):
             _load_documents(connection, profile)
@@ -49,6 +50,7 @@ def write_catalog(build: Path) -> Path:
             for plan in sorted(profile.glob("plans/*/plan.json")):
                 _load_plan(connection, profile.name, plan)
         _create_views(connection, build)
+        connection.execute("COMMIT")
     return path
 
 
@@ -160,9 +162,11 @@ def _load_plan(connection: duckdb.DuckDBPyConnection, profile: str, path: Path) 
 
 
 def _insert(connection: duckdb.DuckDBPyConnection, table: str, rows: list[tuple[Any, ...]]) -> None:
+    """Insert rows of text and numbers in one statement (one a row takes 5 ms each)."""
     if rows:
-        marks = ", ".join("?" * len(rows[0]))
-        connection.executemany(f"INSERT INTO store.{table} VALUES ({marks})", rows)  # noqa: S608 - our own names
+        marks = ", ".join(f"({', '.join('?' * len(rows[0]))})" for _ in rows)
+        values = [value for row in rows for value in row]
+        connection.execute(f"INSERT INTO store.{table} VALUES {marks}", values)  # noqa: S608 - our own names
 
 
 def _stage_row(plan: dict[str, Any]) -> tuple[Any, ...]:
