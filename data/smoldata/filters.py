@@ -121,5 +121,6 @@ def filters_for(kind: Kind, language: str | None) -> list[BaseFilter]:
     elif kind == "prose" and language == "eng_Latn":
         from datatrove.pipeline.filters import GopherQualityFilter, GopherRepetitionFilter
 
-        filters += [GopherRepetitionFilter(language="eng_Latn"), GopherQualityFilter(language="eng_Latn")]
+        # Both share one split of the words; the n-grams of repetition cost most, so they come last.
+        filters += [GopherQualityFilter(language="eng_Latn"), GopherRepetitionFilter(language="eng_Latn")]
     return filters

@@ -25,6 +25,8 @@ Kind = Literal[
 Format = Literal["parquet", "jsonl", "jsonl.gz", "jsonl.zst", "json.gz", "json.zst"]
 Extractor = Literal[
     "text",
+    "plain",
+    "formulas",
     "pages",
     "sections",
     "readme",

@@ -16,6 +16,7 @@ from typing import Any
 from smoldata.registry import Extractor
 from smoldata.sample.gettext import read_catalogue
 from smoldata.sample.github import read_replayed
+from smoldata.sample.plain import plain_text, with_formulas
 from smoldata.sample.wikipedia import read_dump
 
 _PAGE_CHARACTERS = 6000
@@ -50,6 +51,15 @@ def _text(data: bytes) -> Iterator[Piece]:
     text = _decoded(data)
     if text is not None:
         yield Piece(text)
+
+
+def _plain(data: bytes) -> Iterator[Piece]:
+    """Give a documentation page as its reader sees it."""
+    yield Piece(plain_text(_decoded(data) or ""))
+
+
+def _formulas(data: bytes) -> Iterator[Piece]:
+    yield Piece(with_formulas(_decoded(data) or ""))
 
 
 def _pages(data: bytes) -> Iterator[Piece]:
@@ -87,7 +97,7 @@ def _readme(data: bytes) -> Iterator[Piece]:
     if isinstance(body, str):
         described = body.strip() or str(message.get("Description") or "")
         home = str(message.get("Home-page") or "")
-        yield Piece(described, url=home if home.startswith("http") else None)
+        yield Piece(plain_text(described), url=home if home.startswith("http") else None)
 
 
 def _gettext(data: bytes) -> Iterator[Piece]:
@@ -131,7 +141,7 @@ def _docstrings(data: bytes) -> Iterator[Piece]:
             # Some packages keep the docstrings of generated functions as assigned constants.
             text, name = _assigned(node)
         if text and len(text) >= _MIN_DOCSTRING_CHARACTERS:
-            yield Piece(f"{name}\n\n{text}\n", f"{name}:{getattr(node, 'lineno', 0)}")
+            yield Piece(f"{name}\n\n{with_formulas(text)}\n", f"{name}:{getattr(node, 'lineno', 0)}")
 
 
 def _assigned(node: ast.AST) -> tuple[str | None, str]:
@@ -152,6 +162,8 @@ def _pull_requests(data: bytes) -> Iterator[Piece]:
 
 _EXTRACTORS: dict[Extractor, Callable[[bytes], Iterator[Piece]]] = {
     "text": _text,
+    "plain": _plain,
+    "formulas": _formulas,
     "pages": _pages,
     "sections": _sections,
     "readme": _readme,
