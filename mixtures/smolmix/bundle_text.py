@@ -13,11 +13,10 @@ from smolmix.nanotron import Emitted, Launch
 from smolmix.nanotron_schema import NANOTRON_COMMIT
 
 _RESUME_CHECK = """\
-if [[ ! -e "%s" ]]; then
+elif [[ ! -e "%s" ]]; then
   # nanotron would only log this and start from random weights.
   echo "error: $RUN/%s is missing: this stage goes on from that checkpoint" >&2
   exit 1
-fi
 """
 
 
@@ -41,6 +40,7 @@ def sbatch(plan: Mapping[str, Any], emitted: Emitted, launch: Launch) -> str:
     return _fill(
         "train.sbatch",
         stage=title(plan),
+        stage_name=plan["name"],
         lock=plan["lock"]["hash"],
         commit=NANOTRON_COMMIT,
         job=f"smollm3-{plan['name']}",

@@ -18,6 +18,7 @@ import duckdb
 
 from smoldata.errors import IntegrityError
 from smoldata.files import atomic_path
+from smoldata.registry import Registry, load_registry
 
 CATALOG = "catalog.duckdb"
 VIEWS = ("sources", "documents", "shards", "allocation", "stages", "exposure", "planned_shards", "findings")
@@ -33,10 +34,11 @@ class _SqlTemplate(Template):
     delimiter = "%"
 
 
-def write_catalog(build: Path) -> Path:
+def write_catalog(build: Path, registry: Registry | None = None) -> Path:
     """Write ``build/catalog.duckdb`` from what the build folder holds, whole or not at all; return its path.
 
-    Raises :class:`IntegrityError` for a plan or manifest that cannot be read, naming it.
+    ``registry`` says what is published about the sources (None: the one that ships). Raises
+    :class:`IntegrityError` for a plan or manifest that cannot be read, naming it.
     """
     build = Path(build)
     path = build / CATALOG
@@ -49,6 +51,7 @@ def write_catalog(build: Path) -> Path:
             _load_shards(connection, profile)
             for plan in sorted(profile.glob("plans/*/plan.json")):
                 _load_plan(connection, profile.name, plan)
+        _load_registry(connection, registry or load_registry())
         _create_views(connection, build)
         connection.execute("COMMIT")
     return path
@@ -203,3 +206,12 @@ def _allocation_rows(plan: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
 
 def _decimal(text: str | None) -> float | None:
     return None if text is None else float(Fraction(text))
+
+
+def _load_registry(connection: duckdb.DuckDBPyConnection, registry: Registry) -> None:
+    rows = []
+    for one in registry.sources.values():
+        dataset = (one.hub.dataset, one.hub.config, one.hub.revision) if one.hub else (None, None, None)
+        size = (one.size.tokens, one.size.tokenizer, one.size.confidence) if one.size else (None, None, None)
+        rows.append((one.name, one.domain, one.group, *dataset, one.licence, one.language, *size))
+    _insert(connection, "registry", rows)

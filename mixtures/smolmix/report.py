@@ -148,7 +148,11 @@ def _mixture(one: Curriculum, number: int) -> str:
 def _passes(one: Curriculum, number: int) -> str:
     """Draw the fifteen sources with the most passes; the table has them all."""
     exact = {
-        plan["name"]: {s["name"]: Fraction(s["passes"]) if s["passes"] else None for s in plan["sources"]}
+        plan["name"]: {
+            one["name"]: Fraction(one["passes"]) if one["passes"] else None
+            for one in plan["sources"]
+            if one["status"] != "absent"
+        }
         for plan in one.plans
     }
     names = sorted({name for values in exact.values() for name in values})
@@ -160,7 +164,7 @@ def _passes(one: Curriculum, number: int) -> str:
     title = "Passes over a source, by stage"
     heads = ["source", *exact, "all stages"]
     rows = [
-        [name, *(_passes_text(values, name) for values in exact.values()), _number(total[name])]
+        [name, *(_passes_text(values, name) for values in exact.values()), _total_text(exact, name)]
         for name in names
     ]
     picture = bars(f"passes-{number}", title, "passes", series)
@@ -169,6 +173,13 @@ def _passes(one: Curriculum, number: int) -> str:
         _figure(picture, f"{title} (the {len(most)} with the most)")
         + f"<details><summary>{title}: the numbers</summary>{table}</details>"
     )
+
+
+def _total_text(exact: dict[str, dict[str, Fraction | None]], name: str) -> str:
+    """Return the passes of all stages; a sum with an unknown part is unknown."""
+    seen = [values[name] for values in exact.values() if name in values]
+    known = [one for one in seen if one is not None]
+    return _number(sum(known, Fraction())) if len(known) == len(seen) else "unknown"
 
 
 def _passes_text(values: dict[str, Fraction | None], name: str) -> str:
@@ -190,7 +201,7 @@ def _sources(plan: dict[str, Any]) -> str:
             _percent(Fraction(one["weight"])),
             f"{one['windows']:,}",
             f"{one['tokens']:,}",
-            _number(Fraction(one["passes"])) if one["passes"] else "",
+            _number(Fraction(one["passes"])) if one["passes"] else "unknown" if one["windows"] else "",
             f"{one['shards']:,}",
         ]
         for one in ordered

@@ -193,3 +193,50 @@ def test_links_follow_the_plans_order_of_shards_and_grow_from_stage_to_stage(
     )
     linked = [path.resolve().name for path in sorted((tmp_path / "s3-shards/dclm").iterdir())]
     assert linked[: len(opened)] == [f"{shard:05d}.ds" for _, shard in opened]
+
+
+def _fake_cluster(folder: Path) -> dict[str, str]:
+    """Stand-ins for Slurm on the path: srun runs the command once, torchrun prints what it was given."""
+    folder.mkdir()
+    programs = {
+        "srun": 'shift; exec "$@"',
+        "scontrol": "echo node-0",
+        "torchrun": 'echo torchrun "$@"; for one in "$@"; do config=$one; done; cat "$config"',
+        "smolmix": 'echo smolmix "$@"',
+    }
+    for name, body in programs.items():
+        (folder / name).write_text(f"#!/bin/bash\n{body}\n", "utf-8")
+        (folder / name).chmod(0o755)
+    return {"PATH": f"{folder}:{os.environ['PATH']}", "SLURM_NNODES": "1", "SLURM_PROCID": "0",
+            "SLURM_JOB_NODELIST": "node-0"}  # fmt: skip
+
+
+def test_the_script_runs_preflight_links_and_launch_and_resumes(own_build: Path, tmp_path: Path) -> None:
+    bundle = hand_off(own_build)
+    run = tmp_path / "run"
+    variables = {"BUNDLE": str(bundle), "RUN": str(run), "NANOTRON": "/nanotron", "DATA": "/data"}
+    environment = _fake_cluster(tmp_path / "bin") | variables
+
+    def launch() -> subprocess.CompletedProcess[str]:
+        command = ["bash", bundle / "train.sbatch"]
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+    missing = launch()
+    assert missing.returncode == 1
+    assert "checkpoints/stage1 is missing" in missing.stderr
+    (run / "checkpoints/stage1").mkdir(parents=True)
+    first = launch()
+    assert first.returncode == 0, first.stderr
+    lines = first.stdout.splitlines()
+    assert lines[0] == f"smolmix verify {bundle} --root /data"
+    assert lines[1] == f"smolmix link-shards {bundle} --root /data --into ."
+    assert lines[2].endswith(f"/nanotron/run_train.py --config-file {bundle}/nanotron.yaml")
+    assert "--nproc_per_node=1 --nnodes=1 --node_rank=0 --master_addr=node-0" in lines[2]
+    (run / "checkpoints/stage2").mkdir()
+    (run / "checkpoints/stage2/latest.txt").write_text("50", "utf-8")
+    again = yaml.safe_load("\n".join(launch().stdout.splitlines()[3:]))
+    assert again["checkpoints"]["resume_checkpoint_path"] == "checkpoints/stage2"
+    before = yaml.safe_load((bundle / "nanotron.yaml").read_text("utf-8"))
+    assert {key: value for key, value in again.items() if key != "checkpoints"} == {
+        key: value for key, value in before.items() if key != "checkpoints"
+    }

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 from smoldata.errors import IntegrityError
+from smoldata.registry import load_registry
 from smolmix.catalog import CATALOG, VIEWS, write_catalog
 
 
@@ -161,3 +162,14 @@ def test_a_broken_manifest_is_named(own_build: Path) -> None:
     manifest.write_bytes(manifest.read_bytes()[:-20])
     with pytest.raises(IntegrityError, match=r"dclm/manifest\.parquet"):
         write_catalog(own_build)
+
+
+def test_sources_carry_what_the_registry_says(catalog: Path) -> None:
+    columns = "domain, hf_dataset, published_tokens::BIGINT, published_tokenizer"
+    sql = f"SELECT {columns} FROM sources WHERE source = ?"  # noqa: S608 - our own names
+    known = load_registry().sources["finemath-4plus"]
+    assert known.hub
+    assert known.size
+    wanted = (known.domain, known.hub.dataset, known.size.tokens, known.size.tokenizer)
+    assert ask(catalog, sql, "finemath-4plus") == [wanted]
+    assert ask(catalog, sql, "wiki-mcq-14m") == [("math", None, None, None)]
