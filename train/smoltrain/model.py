@@ -59,7 +59,9 @@ def build_model(config: Any, seed: int) -> nn.Module:
 def load_model(folder: Path) -> nn.Module:
     """Load a checkpoint folder in Hugging Face form (safetensors only, no remote code)."""
     from transformers import SmolLM3ForCausalLM
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     model = SmolLM3ForCausalLM.from_pretrained(
         str(folder), attn_implementation="sdpa", use_safetensors=True, trust_remote_code=False
     )

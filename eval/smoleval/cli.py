@@ -1,0 +1,118 @@
+"""The command line of smoleval. Nothing heavy is imported before a command runs."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from smoldata.console import run_command
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from smoleval.scores import Score
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Checkpoints in; scores out.")
+
+
+@app.callback()
+def _group() -> None:
+    """Checkpoints in; scores that name their task, data and checkpoint out."""
+
+
+@app.command()
+def heldout(
+    checkpoint: Annotated[
+        Path, typer.Argument(help="A checkpoint in Hugging Face form, or the folder of a run.")
+    ],
+    bundle: Annotated[Path, typer.Option(help="The bundle whose validation split is scored.")],
+    root: Annotated[
+        Path | None, typer.Option(help="Where the shards are, if not where the bundle says.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Scores file [default: in the run, or beside the folder].")
+    ] = None,
+    max_tokens: Annotated[int, typer.Option(min=1, help="At most this many tokens of a source.")] = 65536,
+    length: Annotated[int | None, typer.Option(min=1, help="Longest context [default: the plan's].")] = None,
+    tokenizer: Annotated[Path | None, typer.Option(help="File of a tokenizer of one's own.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
+) -> None:
+    """Score a checkpoint on text that no training window holds: loss and bits per byte, per source.
+
+    Example: smoleval heldout build/sample/runs/stage2-blog-tiny --bundle build/sample/bundles/stage2-blog
+    """
+    from smoldata.console import progress, say
+    from smoldata.errors import TokenizerError
+    from smoleval.heldout import Settings, score_checkpoint, validation_splits
+    from smoleval.scores import write_scores
+    from smoltrain.bundle import open_bundle
+    from smoltrain.pieces import load_pieces, tokenizer_of
+
+    opened = open_bundle(bundle, root)
+    folder = newest_checkpoint(checkpoint)
+    try:
+        pieces = load_pieces(tokenizer_of(opened, tokenizer))
+    except TokenizerError as error:
+        if tokenizer is not None:
+            raise
+        say(f"no bits per byte: {error}")
+        pieces = None
+    settings = Settings(length or opened.sequence_length, max_tokens)
+    with progress("held-out loss", len(validation_splits(opened))) as advance:
+        scores = score_checkpoint(folder, opened, settings, pieces, advance)
+    path = out or default_out(folder)
+    write_scores(scores, path)
+    _show(scores, path, as_json=as_json)
+
+
+def newest_checkpoint(path: Path) -> Path:
+    """Return ``path``, or the newest checkpoint in it if it is a run."""
+    found = sorted(path.glob("checkpoints/step-*[0-9]"))
+    return found[-1] if found else path
+
+
+def default_out(checkpoint: Path) -> Path:
+    """Return where the scores of a checkpoint go: ``scores/`` in its run, else beside its folder."""
+    folder = checkpoint.resolve().parent
+    folder = folder.parent if folder.name == "checkpoints" else folder
+    return folder / "scores" / f"heldout-{checkpoint.name}.parquet"
+
+
+def _show(scores: "Sequence[Score]", path: Path, *, as_json: bool) -> None:
+    import json
+    from dataclasses import asdict
+
+    from smoldata.console import say, table
+
+    if as_json:
+        print(json.dumps([asdict(score) for score in scores], indent=2))
+        return
+    by_subset: dict[str, dict[str, Score]] = {}
+    for score in scores:
+        by_subset.setdefault(score.subset, {})[score.metric] = score
+    rows = []
+    for subset, metrics in by_subset.items():
+        loss, bits = metrics["loss"], metrics.get("bits_per_byte")
+        rows.append(
+            [subset, loss.documents, f"{loss.tokens:,}", _number(loss), _number(bits) if bits else ""]
+        )
+    first = scores[0]
+    columns = ["source", "documents", "tokens", "loss", "bits per byte"]
+    table(
+        f"held-out loss of {first.checkpoint} (weights {first.checkpoint_hash[:12]})",
+        columns,
+        rows,
+        right=columns[1:],
+    )
+    say(f"scores: {path}")
+
+
+def _number(score: "Score") -> str:
+    if score.value is None:
+        return ""
+    return f"{score.value:.3f}" + ("" if score.standard_error is None else f" ± {score.standard_error:.3f}")
+
+
+def main() -> None:
+    """Run the command line."""
+    run_command(app)
