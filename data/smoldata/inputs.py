@@ -33,7 +33,8 @@ def list_inputs(source: Source, registry: Registry, profile: str, build: Path) -
     else:
         raise SourceError(f"profile {profile!r} has no documents; profiles with documents: sample, hub")
     if not inputs:
-        raise SourceError(f"{source.name}: no file fits its patterns; check `files` in the registry")
+        note = f" ({source.note})" if source.note else ""
+        raise SourceError(f"{source.name}: no file fits its patterns{note}; check `files` in the registry")
     return inputs
 
 

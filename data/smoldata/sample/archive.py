@@ -1,4 +1,4 @@
-"""A package archive, the standard library or the installed packages -> (path, bytes) of their files.
+"""A package archive, the standard library or an installed package -> (path, bytes) of their files.
 
 Archives are streamed in memory: no member is ever written under its own name. Members that are not plain files,
 that name a way out (``..``, absolute) or that are larger than 64 MiB are left out. About 60 MB/s of gzip a core.
@@ -69,14 +69,22 @@ def read_standard_library(wanted: Wanted) -> Iterator[tuple[str, bytes]]:
             yield name, path.read_bytes()
 
 
-def read_environment(wanted: Wanted) -> Iterator[tuple[str, bytes]]:
-    """Yield the files of installed packages, sorted by path; each distribution is read once."""
-    found: dict[str, Path] = {}
-    for distribution in importlib.metadata.distributions():
-        for file in distribution.files or ():
-            name = _inside(file.as_posix())
-            if name and wanted(name):
-                found.setdefault(name, Path(str(distribution.locate_file(file))))
-    for name in sorted(found):
-        if found[name].is_file() and not found[name].is_symlink():
-            yield name, found[name].read_bytes()
+def read_installed(package: str, wanted: Wanted) -> Iterator[tuple[str, bytes]]:
+    """Yield the files of an installed package, sorted by path; none when it is not installed."""
+    try:
+        distribution = importlib.metadata.distribution(package)
+    except importlib.metadata.PackageNotFoundError:
+        return
+    for file in sorted(distribution.files or (), key=str):
+        name = _inside(file.as_posix())
+        path = Path(str(distribution.locate_file(file)))
+        if name and wanted(name) and path.is_file() and not path.is_symlink():
+            yield name, path.read_bytes()
+
+
+def installed_version(package: str) -> str:
+    """Return the version of an installed package; empty when it is not installed."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""

@@ -6,7 +6,6 @@ files, and a record with the same input hash is not made again. All packages tak
 """
 
 import hashlib
-import importlib.metadata
 import platform
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +20,7 @@ from smoldata.console import progress
 from smoldata.files import code_digest, digest_values, remove_leftovers, single_writer, write_json, xxh3_128
 from smoldata.patterns import matcher
 from smoldata.registry import Extractor, Registry, Source
-from smoldata.sample.archive import read_archive, read_environment, read_standard_library
+from smoldata.sample.archive import installed_version, read_archive, read_installed, read_standard_library
 from smoldata.sample.extract import Piece, extract
 from smoldata.sample.fetch import fetch, verify
 from smoldata.sample.lock import Pin, read_lock
@@ -30,6 +29,7 @@ from smoldata.workers import run_all
 from smoldata.writing import write_rows
 
 _FILE_CHARACTERS = 1_500_000
+_PYTHON = "python"
 FORMAT_VERSION = 1
 
 
@@ -83,8 +83,9 @@ def _units(registry: Registry, pins: dict[str, Pin]) -> list[Unit]:
     units = []
     for package in sorted(named):
         pin = pins.get(package)
-        label = pin.label if pin else f"{package}-{platform.python_version()}"
-        content = pin.sha256 if pin else _installed_state(package)
+        version = pin.version if pin else _installed_version(package)
+        label = f"{package}-{version or 'missing'}"
+        content = pin.sha256 if pin else version
         claims = [claim.key for claim in claims_on(package, registry)]
         known = registry.packages.get(package)
         licence = known.licence if known else None
@@ -95,10 +96,8 @@ def _units(registry: Registry, pins: dict[str, Pin]) -> list[Unit]:
     return sorted(units, key=lambda unit: -(unit.pin.bytes if unit.pin else 0))
 
 
-def _installed_state(package: str) -> list[str]:
-    if package == "environment":
-        return sorted(f"{found.name}=={found.version}" for found in importlib.metadata.distributions())
-    return [platform.python_implementation(), platform.python_version()]
+def _installed_version(package: str) -> str:
+    return platform.python_version() if package == _PYTHON else installed_version(package)
 
 
 def claims_on(package: str, registry: Registry) -> list[Claim]:
@@ -151,7 +150,7 @@ def _files(unit: Unit, claims: Sequence[Claim], folder: Path) -> Iterator[tuple[
         archive = folder / "packages" / unit.pin.file
         verify(unit.pin, archive)
         return read_archive(archive, wanted)
-    return read_environment(wanted) if unit.package == "environment" else read_standard_library(wanted)
+    return read_standard_library(wanted) if unit.package == _PYTHON else read_installed(unit.package, wanted)
 
 
 def winner(package: str, path: str, claims: Sequence[Claim]) -> Claim:
