@@ -196,6 +196,23 @@ def verify(
         raise typer.Exit(EXIT_FAILED)
 
 
+@app.command("link-shards")
+def link_shards_command(
+    bundle: Annotated[Path, typer.Argument(help="A bundle's folder.")],
+    into: Annotated[Path, typer.Option(help="Folder of the run; s3-shards/ is made there.")],
+    root: Annotated[
+        Path | None, typer.Option(help="Folder that holds tokens/, if the shards were moved.")
+    ] = None,
+) -> None:
+    """Link a bundle's shards into one folder a source, in the plan's order, as nanotron reads them.
+
+    Example: smolmix link-shards build/sample/bundles/stage2-blog --into run
+    """
+    from smolmix.nanotron_shards import link_shards
+
+    say(f"{link_shards(bundle, into, root):,} links in {into / 's3-shards'}")
+
+
 @app.command()
 def path(
     what: Annotated[str, typer.Argument(help="plan or bundle.")],
