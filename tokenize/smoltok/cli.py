@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from smoldata.console import progress, run_command, say, table
-from smoldata.errors import InputError
+from smoldata.errors import EXIT_FAILED, InputError
 from smoltok.tokenizer import Tokenizer
 
 app = typer.Typer(
@@ -162,6 +162,77 @@ def engines(
         rows,
         right=("texts",),
     )
+
+
+@app.command()
+def prove(
+    strings: Annotated[int, typer.Option(min=0, help="Generated strings to compare.")] = 10_000_000,
+    seed: Annotated[int, typer.Option(help="Of the generated strings.")] = 0,
+    scalar_step: Annotated[int, typer.Option(min=1, help="Compare every so many-th Unicode scalar.")] = 1,
+    documents: Annotated[Path | None, typer.Option(help="Compare all documents of this folder too.")] = None,
+    tokens: Annotated[Path | None, typer.Option(help="Decode the shards of this folder back too.")] = None,
+    tokenizer: TokenizerOption = "llama-3.2",
+    eos: EosOption = None,
+    workers: Annotated[int, typer.Option(min=0, help="Processes; 0: one a core.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare independent encoders on generated strings, all Unicode scalars and documents.
+
+    Exits 1 if any two differ.
+
+    Example: smoltok prove --strings 100000 --documents build/sample/documents
+    """
+    from smoltok.prove import proof
+
+    report = proof(
+        _tokenizer(tokenizer, eos),
+        total=strings,
+        seed=seed,
+        scalar_step=scalar_step,
+        documents=documents,
+        tokens=tokens,
+        workers=workers or _cores(),
+    )
+    if as_json:
+        print(json.dumps(report.as_json(), indent=2))
+    else:
+        columns = ("family", "texts", "bytes", "tokens", "differences", "first difference")
+        rows = [
+            (c.family, f"{c.texts:,}", f"{c.bytes:,}", f"{c.tokens:,}", f"{c.differences:,}", c.example)
+            for c in (*report.compared, report.total)
+        ]
+        table(f"{' = '.join(report.total.engines)}?", columns, rows, right=columns[1:5])
+        if tokens is not None:
+            say(f"decoded back from shards, byte for byte: {report.decoded_bytes:,} bytes of text")
+    if report.total.differences:
+        raise typer.Exit(EXIT_FAILED)
+
+
+@app.command()
+def verify(
+    folders: Annotated[list[Path], typer.Argument(help="Token folders, of a source or of many.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Check finished shards byte by byte and token by token; exit 1 and say where if anything is wrong.
+
+    Example: smoltok verify build/sample/tokens/llama-3.2
+    """
+    from dataclasses import asdict
+
+    from smoltok.verify import verify as verify_folders
+
+    report = verify_folders(folders)
+    if as_json:
+        print(json.dumps(asdict(report), indent=2))
+    else:
+        for finding in report.findings:
+            print(f"{finding.path}: {finding.code}: {finding.message}")
+        say(
+            f"{report.shards:,} shards, {report.documents:,} documents, {report.tokens:,} tokens, "
+            f"{report.bytes:,} bytes: {len(report.findings)} findings"
+        )
+    if report.findings:
+        raise typer.Exit(EXIT_FAILED)
 
 
 def _tokenizer(name: str, eos: str | None) -> Tokenizer:

@@ -23,6 +23,7 @@ from smoltok.tokenizer import Tokenizer
 from smoltok.tokenizing import order_of
 
 BYTES_DECIDED_BY = (
+    "blocks.py",
     "custom.py",
     "encoding.py",
     "engines.py",

@@ -11,6 +11,7 @@ Loading costs 1 to 2 s and 250 MB, once a process: :func:`load`.
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import Any, Protocol
 
 import numpy as np
@@ -136,7 +137,4 @@ def model_json(tokenizer: Tokenizer, *, reachable_only: bool) -> str:
 def _flatten(rows: Sequence[Sequence[int]]) -> Flat:
     offsets = np.zeros(len(rows) + 1, np.int64)
     np.cumsum([len(row) for row in rows], out=offsets[1:])
-    ids = np.empty(int(offsets[-1]), np.uint32)
-    for i, row in enumerate(rows):
-        ids[offsets[i] : offsets[i + 1]] = row
-    return ids, offsets
+    return np.fromiter(chain.from_iterable(rows), np.uint32, int(offsets[-1])), offsets

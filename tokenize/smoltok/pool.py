@@ -39,7 +39,7 @@ def _run_in_pool(tasks: Sequence[Task], workers: int) -> Iterator[tuple[Task, li
     with ProcessPoolExecutor(
         workers,
         mp_context=multiprocessing.get_context("spawn"),
-        initializer=_prepare_worker,
+        initializer=prepare_worker,
         initargs=(os.getpid(),),
     ) as pool:
         futures = {pool.submit(tokenize_file, task): task for task in tasks}
@@ -59,7 +59,8 @@ def _run_in_pool(tasks: Sequence[Task], workers: int) -> Iterator[tuple[Task, li
             raise
 
 
-def _prepare_worker(parent: int) -> None:
+def prepare_worker(parent: int) -> None:
+    """Make a worker of one thread that leaves Ctrl-C to its parent and does not outlive it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in _ONE_THREAD:
         os.environ[name] = "1"

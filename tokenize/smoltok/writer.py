@@ -17,10 +17,10 @@ from typing import Any, BinaryIO, Self
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import xxhash
 from numpy.typing import NDArray
 
 from smoldata.files import atomic_path, xxh3_128
+from smoltok.blocks import BlockDigest
 from smoltok.manifest import DOCS_SCHEMA, FORMAT_VERSION
 from smoltok.ordering import DocumentOrder, Entries, arrange
 from smoltok.shards import DOCS, INDEX, METADATA, metadata_text
@@ -108,7 +108,7 @@ class ShardWriter:
         self.tokens = 0
         self.documents = 0
         self._ends: list[NDArray[np.int64]] = []
-        self._digest = xxhash.xxh3_128()
+        self._digest = BlockDigest()
         self._file: BinaryIO = ds_file.open("wb")
         self._docs: Any = pq.ParquetWriter(docs_file, docs_schema(origin), compression="zstd")
         self._pending: list[Any] = []
@@ -120,6 +120,7 @@ class ShardWriter:
     def __exit__(self, *_: object) -> None:
         """Close the files, whatever happened."""
         self._file.close()
+        self._docs.add_key_value_metadata({"blocks_xxh3_64": self._digest.blocks()})
         self._docs.close()
 
     def append(self, batch: Batch) -> None:
@@ -232,5 +233,6 @@ def docs_schema(origin: Origin) -> Any:
         "eos_id": tokenizer.eos_id,
         "token_width": tokenizer.token_width,
         "vocab_size": tokenizer.vocab_size,
+        "bos_id": "" if tokenizer.bos_id is None else tokenizer.bos_id,
     }
     return DOCS_SCHEMA.with_metadata({key: str(value) for key, value in known.items()})
