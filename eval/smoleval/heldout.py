@@ -219,8 +219,8 @@ def checkpoint_hash(checkpoint: Path) -> str:
     files = sorted(path for path in checkpoint.glob("model*.safetensors"))
     if not files or not (checkpoint / "config.json").is_file():
         raise InputError(
-            f"{checkpoint} holds no config.json with model.safetensors; give a checkpoint in Hugging Face form, "
-            "or the folder of a run of `smoltrain train`"
+            f"{checkpoint} holds no config.json with model.safetensors; give a checkpoint in Hugging Face "
+            "form, or the folder of a run of `smoltrain train`"
         )
     hashes = [xxh3_128(path) for path in files]
     return hashes[0] if len(hashes) == 1 else digest_values(hashes)

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from tests.conftest import SmallHouse
 
 
-def run(*arguments: str, entry: str = "smoleval.cli") -> subprocess.CompletedProcess[str]:
-    code = f"import sys; from {entry} import main; sys.argv[0] = '{entry.partition('.')[0]}'; main()"
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    code = "import sys; from smoleval.cli import main; sys.argv[0] = 'smoleval'; main()"
     return subprocess.run(
         [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
     )
@@ -34,17 +34,21 @@ def test_usage_errors_exit_2(small_house: "SmallHouse") -> None:
     assert "Traceback" not in seen.stderr
 
 
-def test_a_trained_run_is_scored(small_house: "SmallHouse", tmp_path: Path) -> None:
+def test_a_trained_run_is_scored(
+    small_house: "SmallHouse", tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("torch", reason="torch is missing: run `make setup-train`")
     import pyarrow.parquet as pq
 
+    import smoleval.cli
+    import smoltrain.cli
+
     bundle, out = str(small_house.bundle), tmp_path / "run"
-    trained = run("train", "--bundle", bundle, "--steps", "2", "--out", str(out), entry="smoltrain.cli")
-    assert trained.returncode == 0, trained.stderr
-    assert "not nanotron" in trained.stderr
-    seen = run("heldout", str(out), "--bundle", bundle, "--max-tokens", "300")
-    assert seen.returncode == 0, seen.stderr
-    assert "(mixture)" in seen.stdout
-    assert "no bits per byte: " in seen.stderr
+    smoltrain.cli.app(["train", "--bundle", bundle, "--steps", "2", "--out", str(out)], standalone_mode=False)
+    assert "not nanotron" in capsys.readouterr().err
+    smoleval.cli.app(["heldout", str(out), "--bundle", bundle, "--max-tokens", "300"], standalone_mode=False)
+    seen = capsys.readouterr()
+    assert "(mixture)" in seen.out
+    assert "no bits per byte: " in seen.err
     table = pq.read_table(out / "scores" / "heldout-step-0000002.parquet")
     assert set(table.column("subset").to_pylist()) == {"asyncio", "email", "idlelib", "json", "(mixture)"}
