@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from smoldata.console import say
 from smoldata.errors import InputError, SmolError, SourceError
@@ -172,24 +172,21 @@ def _workers(request: Request) -> int:
 def make_tokens(job: Job) -> None:
     """Tokenize the documents of every source with the recipe's tokenizer and validation share."""
     from smoldata.console import progress
-    from smoltok.build import build_all
+    from smoltok.build import build_all, is_current
     from smoltok.tokenizer import resolve
 
-    request, choice = job.request, job.recipe.tokenizer
-    documents = request.folder / "documents"
-    names = names_with_text(job)
+    request, choice, names = job.request, job.recipe.tokenizer, names_with_text(job)
     place = job.recipe.path.parent / choice.path if choice.path else choice.name
-    tokenizer = resolve(place, eos=choice.eos_id)
-    with progress("tokens", _documents_to_do(documents, names)) as advance:
-        build_all(
-            names,
-            documents=documents,
-            tokens=tokens_folder(job),
-            tokenizer=tokenizer,
-            validation_share=job.recipe.validation,
-            workers=_workers(request),
-            advance=advance,
-        )
+    settings: dict[str, Any] = {
+        "documents": request.folder / "documents",
+        "tokens": tokens_folder(job),
+        "tokenizer": resolve(place, eos=choice.eos_id),
+        "validation_share": job.recipe.validation,
+    }
+    if is_current(names, **settings):
+        return
+    with progress("tokens", _documents_of(settings["documents"], names)) as advance:
+        build_all(names, workers=_workers(request), advance=advance, **settings)
 
 
 def tokens_folder(job: Job) -> Path:
@@ -197,7 +194,7 @@ def tokens_folder(job: Job) -> Path:
     return job.request.folder / "tokens" / job.recipe.tokenizer.name
 
 
-def _documents_to_do(documents: Path, names: Sequence[str]) -> int:
+def _documents_of(documents: Path, names: Sequence[str]) -> int:
     import pyarrow.parquet as pq
 
     tables = (pq.read_table(documents / name / "manifest.parquet", columns=["kept"]) for name in names)

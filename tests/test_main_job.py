@@ -1,0 +1,239 @@
+"""The main job end to end: by-hand numbers, nothing to do, and what happens when it goes wrong."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from collections import Counter
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from tests import main_job
+
+COUNTS = {"topics": 110, "stdlib": 67, "numbers": 23}
+"""200 windows at 0.55, 0.333, 0.117: 110, 66.6 and 23.4; the last window goes to the largest remainder."""
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("main")
+    main_job.lay_out(folder)
+    done = main_job.run(folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def _plan(folder: Path) -> dict[str, object]:
+    found: dict[str, object] = json.loads((folder / "build/sample/plans/trial/plan.json").read_text())
+    return found
+
+
+def test_the_plan_has_the_numbers_computed_by_hand(built: Path) -> None:
+    plan = _plan(built)
+    sources = {one["name"]: one for one in plan["sources"]}  # type: ignore[attr-defined]
+    assert {name: one["windows"] for name, one in sources.items()} == COUNTS
+    assert {name: Fraction(one["weight"]) for name, one in sources.items()} == {
+        "topics": Fraction(11, 20),
+        "stdlib": Fraction(333, 1000),
+        "numbers": Fraction(117, 1000),
+    }
+    assert (plan["steps"], plan["windows"], plan["tokens"]) == (50, 200, 200 * 128)
+    for one in sources.values():
+        assert Fraction(one["passes"]) == Fraction(one["windows"], one["capacity_windows"])
+
+
+def test_the_order_draws_what_the_plan_says_and_every_window_is_on_disk(built: Path) -> None:
+    import smolmix
+    import smoltok
+
+    plan = smolmix.load_plan(built / "build/sample/plans/trial")
+    drawn = [plan.at(index) for index in range(200)]
+    assert Counter(sample.source for sample in drawn) == COUNTS
+    assert len(set(drawn)) == 200
+    shards = sorted((built / "build/sample/tokens/llama-3.2/topics").glob("*.ds"))
+    for index, sample in enumerate(drawn):
+        assert plan.index_of(sample.source, sample.pass_, sample.shard, sample.window) == index
+        if sample.source == "topics":
+            tokens = shards[sample.shard].stat().st_size // 4
+            assert (sample.window + 1) * 129 <= tokens
+    assert sum(len(ids) + 1 for _, ids in smoltok.read_shard(shards[0])) == shards[0].stat().st_size // 4
+
+
+def test_no_validation_text_is_trained_on(built: Path) -> None:
+    import duckdb
+
+    catalog = duckdb.connect(str(built / "build/catalog.duckdb"), read_only=True)
+    catalog.execute("SET file_search_path = ?", [str(built / "build")])
+    counts = dict(catalog.execute("SELECT split, count(*) FROM documents GROUP BY split").fetchall())
+    assert counts["validation"] > 0
+    twice = "SELECT source, id FROM documents GROUP BY ALL HAVING count(DISTINCT split) > 1"
+    assert catalog.execute(twice).fetchall() == []
+
+
+def test_a_second_run_has_nothing_to_do_and_says_so(built: Path) -> None:
+    before = main_job.outputs(built)
+    done = main_job.run(built)
+    assert done.returncode == 0
+    assert "nothing to do" in done.stdout
+    assert main_job.outputs(built) == before
+
+
+def test_building_again_gives_the_same_bytes(built: Path) -> None:
+    before = main_job.outputs(built)
+    assert len(before) > 30
+    assert main_job.run(built, "--force").returncode == 0
+    assert main_job.outputs(built) == before
+
+
+def test_another_place_and_another_number_of_workers_give_the_same_bytes(built: Path, tmp_path: Path) -> None:
+    main_job.lay_out(tmp_path)
+    done = main_job.run(tmp_path, "--workers", "1")
+    assert done.returncode == 0, done.stderr
+    assert main_job.outputs(tmp_path) == main_job.outputs(built)
+
+
+def test_a_run_killed_anywhere_ends_with_the_same_bytes(built: Path, tmp_path: Path) -> None:
+    """SIGKILL to all its processes after a moment, again and again; then run to the end."""
+    main_job.lay_out(tmp_path)
+    chance = random.Random(6)  # noqa: S311 - moments, not secrets
+    for _ in range(6):
+        process = subprocess.Popen(
+            main_job.command(tmp_path),
+            cwd=tmp_path,
+            env=main_job.environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            process.wait(timeout=chance.uniform(0.5, 4))
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    done = main_job.run(tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert main_job.outputs(tmp_path) == main_job.outputs(built)
+    assert list(tmp_path.rglob("*.tmp-*")) == []
+
+
+def test_ctrl_c_is_clean_in_every_step(built: Path, tmp_path: Path) -> None:
+    main_job.lay_out(tmp_path)
+    seen = set()
+    for delay in (0.6, 1.2, 2.0, 3.0, 4.0):
+        process = subprocess.Popen(
+            main_job.command(tmp_path),
+            cwd=tmp_path,
+            env=main_job.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            process.wait(timeout=delay)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+        seen.add(process.returncode)
+        assert "Traceback" not in errors, errors
+        if process.returncode != 0:
+            assert process.returncode == 130, errors
+            assert "run the same command again" in errors
+    assert 130 in seen
+    assert main_job.run(tmp_path).returncode == 0
+    assert main_job.outputs(tmp_path) == main_job.outputs(built)
+
+
+def test_a_second_run_beside_the_first_is_told_to_wait(tmp_path: Path) -> None:
+    main_job.lay_out(tmp_path)
+    first = subprocess.Popen(
+        main_job.command(tmp_path),
+        cwd=tmp_path,
+        env=main_job.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    lock = tmp_path / "build" / ".lock"
+    while not (lock.exists() and lock.read_text()):
+        time.sleep(0.05)
+    second = main_job.run(tmp_path)
+    assert second.returncode == 1
+    assert f"process {first.pid}" in second.stderr
+    assert first.wait(timeout=120) == 0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "messages"),
+    [
+        ("topics: 0.55", "topics: 0.45", ["0.9", "weights"]),
+        ("sequence_length", "sequence_lenght", ["did you mean", "sequence_length", "trial.yaml"]),
+        ("{topics: 0.55}", "{topcs: 0.55}", ["topcs", "did you mean topics"]),
+        ("50 steps", "1 token", ["budget"]),
+        ("registry: sources.yaml", "registry: none.yaml", ["none.yaml"]),
+    ],
+)
+def test_a_wrong_recipe_is_explained(tmp_path: Path, old: str, new: str, messages: list[str]) -> None:
+    recipe = main_job.lay_out(tmp_path)
+    recipe.write_text(recipe.read_text().replace(old, new))
+    done = main_job.run(tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    for message in messages:
+        assert message in done.stderr
+    assert not (tmp_path / "build" / "catalog.duckdb").exists()
+
+
+def test_an_unknown_stage_lists_the_valid_ones(tmp_path: Path) -> None:
+    line = main_job.command(tmp_path)
+    line[line.index("--recipe") : line.index("--recipe") + 2] = ["--stage", "9"]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "1, 2, 3, 32k, 64k, mid" in done.stderr
+
+
+def test_a_source_without_documents_is_named(tmp_path: Path) -> None:
+    main_job.lay_out(tmp_path)
+    for path in (tmp_path / "numbers").glob("*.jsonl"):
+        path.write_text("")
+    done = main_job.run(tmp_path)
+    assert done.returncode == 2
+    assert "numbers" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_shard_changed_after_tokenizing_is_found(tmp_path: Path, built: Path) -> None:
+    import shutil
+
+    shutil.copytree(built, tmp_path / "copy")
+    folder = tmp_path / "copy"
+    assert main_job.run(folder).returncode == 0
+    shard = folder / "build/sample/tokens/llama-3.2/stdlib/00000.ds"
+    content = bytearray(shard.read_bytes())
+    content[1000] ^= 1
+    shard.write_bytes(content)
+    done = main_job.run(folder)
+    assert done.returncode == 1
+    assert "stdlib/00000.ds changed after tokenizing" in done.stderr
+    shard.unlink()
+    assert main_job.run(folder).returncode == 0
+    assert main_job.outputs(folder) == main_job.outputs(built)
+
+
+def test_a_full_disk_is_a_clear_error_and_nothing_is_lost(tmp_path: Path, built: Path) -> None:
+    """A file-size limit makes the kernel refuse in the middle of a write, as a full disk does."""
+    main_job.lay_out(tmp_path)
+    limited = ["prlimit", "--fsize=200000", *main_job.command(tmp_path, "--workers", "1")]
+    done = subprocess.run(
+        limited, cwd=tmp_path, env=main_job.environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1, done.stderr
+    assert "cannot write" in done.stderr
+    assert "Traceback" not in done.stderr
+    done = main_job.run(tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert main_job.outputs(tmp_path) == main_job.outputs(built)
