@@ -1,12 +1,13 @@
-"""Raw files -> ``documents/<source>/``: the Documents contract, every drop counted, resumable, the same bytes.
+"""Raw files -> ``documents/<source>/``: every drop counted, resumable, the same bytes each time.
 
-Each source is a datatrove pipeline of its kind, run in tasks by datatrove's local executor on watched processes.
-1. A task reads its share of the files and leaves documents, keys and counts in a staging folder that is named by
-   the hash of inputs, settings and code: what another configuration left is never taken for done.
-2. When all tasks of a source are done, copies of a text across its tasks are dropped, the files get their final
-   names, and the manifest is written last.
-A run that is killed anywhere goes on where it stopped and ends with the same bytes. The merge holds about 100 bytes
-a document in memory.
+Each source is a datatrove pipeline of its kind, run in tasks by datatrove's local executor on watched
+processes.
+1. A task reads its share of the files and leaves documents, keys and counts in a staging folder that is
+   named by the hash of inputs, settings and code: what another configuration left is never taken for done.
+2. When all tasks of a source are done, copies of a text across its tasks are dropped, the files get their
+   final names, and the manifest is written last.
+A run that is killed anywhere goes on where it stopped and ends with the same bytes. The merge holds about
+100 bytes a document in memory.
 """
 
 import contextlib
@@ -83,7 +84,7 @@ def build_documents(
     """Build the documents of sources (default: all that have text in the profile) under ``build/<profile>``.
 
     ``tasks`` is the number of files that a source becomes (default: one a raw file, at most 1,000; 1 with a
-    limit). Raises :class:`SourceError` for an unknown source, one without text or documents, or damaged input.
+    limit). Raises :class:`SourceError` for an unknown source, one without documents, or damaged input.
     """
     documents = build / profile / "documents"
     chosen = registry.select(names)

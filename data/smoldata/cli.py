@@ -1,7 +1,7 @@
 """The ``smoldata`` command: sources, sample, estimate, build, inspect.
 
-Arguments in, work in the modules beside this one, tables or ``--json`` out. Nothing heavy is imported before a
-command runs.
+Arguments in, work in the modules beside this one, tables or ``--json`` out. Nothing heavy is imported
+before a command runs.
 """
 
 import dataclasses
@@ -61,7 +61,11 @@ def sources(
 
     chosen = load_registry(registry).select(stage=stage, group=group)
     if as_json:
-        print(json.dumps([source.model_dump(mode="json", by_alias=True) for source in chosen], ensure_ascii=False))
+        print(
+            json.dumps(
+                [source.model_dump(mode="json", by_alias=True) for source in chosen], ensure_ascii=False
+            )
+        )
         return
     rows = []
     for source in chosen:

@@ -1,7 +1,8 @@
 """What a build from the hub needs, before it starts: disk, time, access rights.
 
-Sizes are the registry's published ones; where only tokens are published, 4 bytes a token; where nothing is, the
-size is unknown and said so. Speeds were measured on the sample (see data/README.md) and scale with the workers.
+Sizes are the registry's published ones; where only tokens are published, 4 bytes a token; where nothing is,
+the size is unknown and said so. Speeds were measured on the sample (see data/README.md) and scale with the
+workers.
 """
 
 import os
@@ -16,7 +17,7 @@ from smoldata.pipeline_types import Limit
 from smoldata.registry import Kind, Source
 
 _BYTES_PER_TOKEN = 4
-# Text in zstd Parquet against plain text, and bytes of text a second on one core, both measured on the sample.
+# zstd Parquet against plain text, and bytes of text a second on one core: both measured on the sample.
 _DISK_SHARE = 0.35
 _PROSE_BYTES_A_SECOND = 150_000
 _OTHER_BYTES_A_SECOND = 5_000_000
@@ -66,7 +67,9 @@ def estimate_build(sources: Sequence[Source], build: Path, profile: str, limit: 
     free = _free_bytes(build)
     problems = [f"{entry.source}: {entry.problem}" for entry in entries if entry.problem]
     if disk > free:
-        problems.insert(0, f"the disk of {build} has {free / 1e9:,.1f} GB free, about {disk / 1e9:,.1f} GB are needed")
+        problems.insert(
+            0, f"the disk of {build} has {free / 1e9:,.1f} GB free, about {disk / 1e9:,.1f} GB are needed"
+        )
     return Estimate(
         sources=entries,
         text_bytes=sum(entry.text_bytes or 0 for entry in known),
@@ -117,7 +120,7 @@ def _problem(source: Source, *, token: bool) -> str:
     if source.hub is None:
         return "origin not published: point it at data of your own (--registry)"
     if source.hub.gated and not token:
-        return f"{source.hub.dataset} is gated and no token is set: `hf auth login`, and ask for access on its page"
+        return f"{source.hub.dataset} is gated and no token is set: ask for access on its page, then `hf auth login`"
     contents = "contents come from Software Heritage: " if source.hub.contents == "software_heritage" else ""
     if contents and "SMOLDATA_CONTENTS_URL" not in os.environ:
         return contents + "a bulk download needs an agreement with them"
@@ -145,8 +148,8 @@ def show_estimate(estimate: Estimate) -> None:
     columns = ("source", "dataset", "GB of text", "GB on disk", "core hours", "basis")
     table("estimate", columns, rows, right=("GB of text", "GB on disk", "core hours"))
     say(
-        f"all together: {estimate.text_bytes / 1e9:,.2f} GB of text, {estimate.disk_bytes / 1e9:,.2f} GB on disk "
-        f"({estimate.free_bytes / 1e9:,.1f} GB free), {estimate.core_seconds / 3600:,.1f} core hours"
+        f"in all {estimate.text_bytes / 1e9:,.2f} GB of text, {estimate.disk_bytes / 1e9:,.2f} GB on disk ("
+        f"{estimate.free_bytes / 1e9:,.1f} GB free), {estimate.core_seconds / 3600:,.1f} core hours"
         + (f"; size unknown and not counted: {', '.join(estimate.unknown)}" if estimate.unknown else "")
     )
     for problem in estimate.problems:

@@ -25,6 +25,6 @@ class TaskExecutor(LocalPipelineExecutor):  # type: ignore[misc] # datatrove shi
             local_rank_offset=rank,
         )
 
-    def run(self) -> Any:  # noqa: ANN401 - datatrove's PipelineStats
+    def run(self) -> Any:
         """Run the task; return datatrove's statistics."""
         return self._run_for_rank(self.local_rank_offset, local_rank=1)

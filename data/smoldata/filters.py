@@ -1,13 +1,14 @@
 """Which documents of which kind are dropped, and why: one list of datatrove filters a kind of source.
 
-The published sets were filtered by their makers. What is here guards the door: rules that hold for any text of a
-kind, with the makers' own thresholds. The Gopher heuristics split words with spaCy (about 13 ms for 3 kB) and
-run on English prose only.
+The published sets were filtered by their makers. What is here guards the door: rules that hold for any text
+of a kind, with the makers' own thresholds. The Gopher heuristics split words with spaCy (about 13 ms for 3
+kB) and run on English prose only.
 """
 
 import re
 import unicodedata
 from functools import lru_cache
+from typing import ClassVar
 
 from datatrove.data import Document
 from datatrove.pipeline.filters.base_filter import BaseFilter
@@ -28,7 +29,7 @@ _MIN_CHARACTERS: dict[Kind, int] = {
 }
 
 
-class LengthFilter(BaseFilter):
+class LengthFilter(BaseFilter):  # type: ignore[misc] # datatrove ships no types
     """Drops texts shorter than ``least`` characters."""
 
     name = "length"
@@ -43,17 +44,18 @@ class LengthFilter(BaseFilter):
         return len(doc.text.strip()) >= self.least or (False, "too_short")
 
 
-class CodeFilter(BaseFilter):
+class CodeFilter(BaseFilter):  # type: ignore[misc]
     """Drops files that are not written by people: the rules of StarCoder2 (Lozhkov et al. 2024, appendix A).
 
-    Lines of more than 1,000 characters, lines of more than 100 on average, under a quarter of letters and digits,
-    a generator's mark in the first five lines. Markup and data keep long lines (up to 100,000 characters).
+    Lines of more than 1,000 characters, of more than 100 on average, under a quarter of letters and digits, a
+    generator's mark in the first five lines. Markup and data keep long lines (up to 100,000 characters).
     """
 
     name = "code"
     _LONG_LINES = frozenset({"HTML", "Markdown", "SQL", "JSON", "XML", "CSS"})
     _GENERATED = re.compile(
-        r"auto-?generated|automatically generated|generated automatically|this file is generated", re.I
+        r"auto-?generated|automatically generated|generated automatically|this file is generated",
+        re.IGNORECASE,
     )
 
     def __init__(self, language: str | None) -> None:
@@ -76,11 +78,11 @@ class CodeFilter(BaseFilter):
         return True
 
 
-class ScriptFilter(BaseFilter):
-    """Drops texts of which under half the letters are in the script of the language (``fas_Arab``: Arabic)."""
+class ScriptFilter(BaseFilter):  # type: ignore[misc]
+    """Drops texts of which under half the letters are in the language's script (``fas_Arab``: Arabic)."""
 
     name = "script"
-    _SCRIPTS: dict[str, tuple[str, ...]] = {
+    _SCRIPTS: ClassVar[dict[str, tuple[str, ...]]] = {
         "Latn": ("LATIN",),
         "Cyrl": ("CYRILLIC",),
         "Arab": ("ARABIC",),

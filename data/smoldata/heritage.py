@@ -1,11 +1,13 @@
 """Identifiers of Software Heritage -> file contents, blob by blob.
 
-the-stack-v2 and stack-edu list ``blob_id`` and ``src_encoding``; the contents lie gzipped in Software Heritage's
-public bucket, one object a blob. A bulk download needs an agreement with Software Heritage and INRIA.
+the-stack-v2 and stack-edu list ``blob_id`` and ``src_encoding``; the contents lie gzipped in Software
+Heritage's public bucket, one object a blob. A bulk download needs an agreement with Software Heritage and
+INRIA.
 """
 
 import gzip
 import os
+import zlib
 
 from smoldata.errors import SourceError
 from smoldata.reading import Report
@@ -25,20 +27,18 @@ def contents_url() -> str:
 def fetch_content(blob_id: object, encoding: object, url: str, report: Report) -> str | None:
     """Return a blob's text; a blob that is missing, damaged or not in its encoding is a counted drop."""
     if not isinstance(blob_id, str) or not blob_id.isalnum():
-        return _drop(report, "bad_blob_id")
+        report.drop("bad_blob_id")
+        return None
     try:
         data = gzip.decompress(_read(url.replace("{blob_id}", blob_id)))
         return data.decode(encoding if isinstance(encoding, str) and encoding else "utf-8")
     except FileNotFoundError:
-        return _drop(report, "missing_blob")
-    except (gzip.BadGzipFile, EOFError):
-        return _drop(report, "damaged_blob")
+        report.drop("missing_blob")
+    except (gzip.BadGzipFile, EOFError, zlib.error):
+        report.drop("damaged_blob")
     except (UnicodeDecodeError, LookupError):
-        return _drop(report, "bad_encoding")
-
-
-def _drop(report: Report, reason: str) -> None:
-    report.drop(reason)
+        report.drop("bad_encoding")
+    return None
 
 
 def _read(address: str) -> bytes:

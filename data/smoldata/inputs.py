@@ -1,7 +1,7 @@
-"""Which raw files a source has: the sample's, a user's own, or the hub's, each with what proves its content.
+"""Which raw files a source has: the sample's, a user's own, or the hub's, each with its proof.
 
-Own data comes first in every profile; else ``sample`` reads ``build/sample/raw``, ``hub`` lists the dataset at its
-pinned revision (or the newest, resolved to a commit).
+Own data comes first in every profile; else ``sample`` reads ``build/sample/raw``, ``hub`` lists the dataset
+at its pinned revision (or the newest, resolved to a commit).
 """
 
 import json
@@ -47,7 +47,9 @@ def has_text(source: Source, profile: str) -> bool:
 
 def _sample_files(source: Source, registry: Registry, build: Path) -> list[RawInput]:
     if not source.sample:
-        raise SourceError(f"{source.name} is absent from the sample: {source.why_absent or 'no package named'}")
+        raise SourceError(
+            f"{source.name} is absent from the sample: {source.why_absent or 'no package named'}"
+        )
     folder = build / "sample" / "raw" / source.name
     try:
         entries = json.loads((folder / MANIFEST).read_bytes())["files"]
@@ -87,7 +89,7 @@ def _own(source: Source, path: Path, relative: str) -> RawInput:
     return RawInput(str(path), relative, path.stat().st_size, xxh3_128(path), source.licence)
 
 
-def _remote_files(source: Source, url: str, fits: Any) -> Iterator[RawInput]:  # noqa: ANN401
+def _remote_files(source: Source, url: str, fits: Any) -> Iterator[RawInput]:
     from fsspec.core import url_to_fs
 
     try:
@@ -107,7 +109,7 @@ def _hub_files(source: Source) -> list[RawInput]:
     if source.hub is None:
         raise SourceError(
             f"{source.name}: its origin is not published; point it at data of your own: a registry file with "
-            f"`sources: {{{source.name}: {{location: {{url: …, files: [\"*.parquet\"]}}}}}}`, given by --registry"
+            f'`sources: {{{source.name}: {{location: {{url: …, files: ["*.parquet"]}}}}}}` (--registry)'
         )
     hub = source.hub
     fits = matcher(hub.files)
@@ -125,6 +127,7 @@ def _list_dataset(hub: Hub) -> tuple[str, Sequence[tuple[str, int, str]]]:
     """Return the commit and (path, bytes, digest) of every file in the folders that the patterns name."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+    from huggingface_hub.hf_api import RepoFile
 
     api = HfApi()
     try:
@@ -135,13 +138,15 @@ def _list_dataset(hub: Hub) -> tuple[str, Sequence[tuple[str, int, str]]]:
                 hub.dataset, folder or None, recursive=True, revision=sha, repo_type="dataset"
             )
             for entry in tree:
-                if hasattr(entry, "size"):
-                    lfs = getattr(entry, "lfs", None)
-                    files.append((entry.path, int(entry.size), str(lfs.sha256 if lfs else entry.blob_id)))
+                if isinstance(entry, RepoFile):
+                    digest = entry.lfs.sha256 if entry.lfs else entry.blob_id
+                    files.append((entry.path, entry.size, digest))
     except GatedRepoError as error:
         raise SourceError(f"{hub.dataset} is gated and this account has no access; {_TOKEN_HINT}") from error
     except RepositoryNotFoundError as error:
-        raise SourceError(f"the hub has no dataset {hub.dataset} that this account may see; {_TOKEN_HINT}") from error
+        raise SourceError(
+            f"the hub has no dataset {hub.dataset} that this account may see; {_TOKEN_HINT}"
+        ) from error
     except (HfHubHTTPError, OSError, ValueError) as error:
         raise SourceError(
             f"cannot list {hub.dataset} on the hub ({type(error).__name__}: {error}); "

@@ -1,8 +1,8 @@
 """Staged tasks of a source -> final documents files and their manifest.
 
-Copies of a text in later tasks are dropped (the first in the order of tasks and rows stays), identifiers that occur
-twice get their place added, empty files are left out as rows of the manifest stay complete: the counts of a task
-without documents go to the first file. The manifest is written last.
+Copies of a text in later tasks are dropped (the first in the order of tasks and rows stays), identifiers
+that occur twice get their place added, empty files are left out as rows of the manifest stay complete: the
+counts of a task without documents go to the first file. The manifest is written last.
 """
 
 import json
@@ -92,12 +92,16 @@ def _changes(paths: list[Path]) -> list[Any]:
         for task, path in enumerate(paths)
     ]
     keys = pl.concat(frames).with_columns(first=pl.col("digest").is_first_distinct())
-    named = keys.filter("first").with_columns(unique=pl.col("id").is_first_distinct()).filter(~pl.col("unique"))
-    keys = keys.join(named.select("place", clash=pl.lit(value=True)), on="place", how="left", maintain_order="left")
+    named = (
+        keys.filter("first").with_columns(unique=pl.col("id").is_first_distinct()).filter(~pl.col("unique"))
+    )
+    keys = keys.join(
+        named.select("place", clash=pl.lit(value=True)), on="place", how="left", maintain_order="left"
+    )
     return [keys.filter(task=task).select("first", "clash", "id", "place") for task in range(len(paths))]
 
 
-def _publish(staged: Path, final: Path, change: Any, count: dict[str, Any]) -> None:  # noqa: ANN401
+def _publish(staged: Path, final: Path, change: Any, count: dict[str, Any]) -> None:
     copies = int((~change["first"]).sum())
     if not copies and change["clash"].null_count() == change.height:
         _link(staged, final)
@@ -117,7 +121,7 @@ def _link(staged: Path, final: Path) -> None:
             shutil.copyfile(staged, temporary)
 
 
-def _rewrite(staged: Path, final: Path, change: Any) -> tuple[int, int]:  # noqa: ANN401
+def _rewrite(staged: Path, final: Path, change: Any) -> tuple[int, int]:
     """Write the rows that stay, with their new identifiers; return their text's bytes and characters."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -129,7 +133,10 @@ def _rewrite(staged: Path, final: Path, change: Any) -> tuple[int, int]:  # noqa
         for name, place, clash in zip(change["id"], change["place"], change["clash"], strict=True)
     ]
     file, row, text_bytes, characters = pq.ParquetFile(staged), 0, 0, 0
-    with atomic_path(final) as temporary, pq.ParquetWriter(temporary, DOCUMENT_SCHEMA, compression="zstd") as out:
+    with (
+        atomic_path(final) as temporary,
+        pq.ParquetWriter(temporary, DOCUMENT_SCHEMA, compression="zstd") as out,
+    ):
         for group in range(file.num_row_groups):
             table = file.read_row_group(group)
             end = row + table.num_rows

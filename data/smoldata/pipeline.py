@@ -1,8 +1,8 @@
-"""The blocks of a documents pipeline, for datatrove's executors: strict reader -> filters -> duplicates -> writer.
+"""The blocks of a documents pipeline: strict reader -> filters -> duplicates -> writer.
 
-Each block is a datatrove ``PipelineStep``; the filters are datatrove's own or follow its interface. All blocks of a
-task share one ``Report``, so that rows read = documents kept + drops by reason. A task reads its share of the
-source's files and writes one Parquet file and one record of counts, both whole or absent.
+Each block is a datatrove ``PipelineStep``; the filters are datatrove's own or follow its interface. All
+blocks of a task share one ``Report``, so that rows read = documents kept + drops by reason. A task reads
+its share of the source's files and writes one Parquet file and one record of counts, both whole or absent.
 """
 
 import json
@@ -26,7 +26,7 @@ from smoldata.registry import Source
 _GROUP_BYTES = 64 << 20
 
 
-class StrictReader(PipelineStep):
+class StrictReader(PipelineStep):  # type: ignore[misc] # datatrove ships no types
     """Reads a task's share of raw files as documents; every row that gives none is counted."""
 
     type = "📖 - READER"
@@ -38,7 +38,7 @@ class StrictReader(PipelineStep):
         self.source, self.inputs, self.report = source, tuple(inputs), report
         self.contents = contents_url() if fetch else None
 
-    def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> Iterator[Document]:  # noqa: ANN401
+    def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> Iterator[Document]:
         """Yield the documents of files ``rank``, ``rank + world_size``, …."""
         if data:
             yield from data
@@ -81,7 +81,7 @@ class StrictReader(PipelineStep):
 
 
 def _flattened(value: object) -> object:
-    """Return a conversation (a list of messages) as its contents, one after the other; else the value itself."""
+    """Return a conversation (a list of messages) as its contents in order; else the value itself."""
     if not isinstance(value, list):
         return value
     contents = [message.get("content") for message in value if isinstance(message, dict)]
@@ -97,7 +97,7 @@ def _plain(value: object) -> str | None:
     return text.encode("utf-8", "replace").decode() or None
 
 
-class CountedFilter(PipelineStep):
+class CountedFilter(PipelineStep):  # type: ignore[misc]
     """Runs a datatrove filter and counts each document that it drops, by the filter's reason."""
 
     type = "🔻 - FILTER"
@@ -109,7 +109,7 @@ class CountedFilter(PipelineStep):
         self.inner, self.report = inner, report
         self.name = inner.name
 
-    def run(self, data: Any, rank: int = 0, world_size: int = 1) -> Iterator[Document]:  # noqa: ANN401
+    def run(self, data: Any, _rank: int = 0, _world_size: int = 1) -> Iterator[Document]:
         """Yield what the filter keeps."""
         for document in data:
             keep, reason = get_filter_result(self.inner.filter(document))
@@ -120,7 +120,7 @@ class CountedFilter(PipelineStep):
                 self.report.drop(reason or type(self.inner).__name__)
 
 
-class DropDuplicates(PipelineStep):
+class DropDuplicates(PipelineStep):  # type: ignore[misc]
     """Drops a text that the task has seen before; copies in other tasks are dropped when the files are merged."""
 
     type = "🫂 - DEDUP"
@@ -131,7 +131,7 @@ class DropDuplicates(PipelineStep):
         super().__init__()
         self.report = report
 
-    def run(self, data: Any, rank: int = 0, world_size: int = 1) -> Iterator[Document]:  # noqa: ANN401
+    def run(self, data: Any, _rank: int = 0, _world_size: int = 1) -> Iterator[Document]:
         """Yield the first of each text."""
         seen: set[bytes] = set()
         for document in data:
@@ -144,7 +144,7 @@ class DropDuplicates(PipelineStep):
                 yield document
 
 
-class WriteDocuments(PipelineStep):
+class WriteDocuments(PipelineStep):  # type: ignore[misc]
     """Writes a task's documents as ``<rank>.parquet`` and its counts as ``<rank>.json``."""
 
     type = "💽 - WRITER"
@@ -155,7 +155,7 @@ class WriteDocuments(PipelineStep):
         super().__init__()
         self.source, self.folder, self.report, self.limit = source, folder, report, limit
 
-    def run(self, data: Any, rank: int = 0, world_size: int = 1) -> Iterator[Document]:  # noqa: ANN401
+    def run(self, data: Any, rank: int = 0, _world_size: int = 1) -> Iterator[Document]:
         """Write everything; yield nothing."""
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -163,17 +163,19 @@ class WriteDocuments(PipelineStep):
         path = self.folder / f"{rank:05d}.parquet"
         keys = Keys([], [], [])
         staged = _Staged()
-        with atomic_path(path) as temporary:
-            with pq.ParquetWriter(temporary, DOCUMENT_SCHEMA, compression="zstd") as writer:
-                for document in data:
-                    staged.add(self._row(document, keys), document.text)
-                    if staged.group_bytes >= _GROUP_BYTES:
-                        writer.write_table(pa.Table.from_pylist(staged.take(), schema=DOCUMENT_SCHEMA))
-                    if self.limit.reached(staged.documents, staged.text_bytes):
-                        break
-                rows = staged.take()
-                if rows or not staged.documents:
-                    writer.write_table(pa.Table.from_pylist(rows, schema=DOCUMENT_SCHEMA))
+        with (
+            atomic_path(path) as temporary,
+            pq.ParquetWriter(temporary, DOCUMENT_SCHEMA, compression="zstd") as writer,
+        ):
+            for document in data:
+                staged.add(self._row(document, keys), document.text)
+                if staged.group_bytes >= _GROUP_BYTES:
+                    writer.write_table(pa.Table.from_pylist(staged.take(), schema=DOCUMENT_SCHEMA))
+                if self.limit.reached(staged.documents, staged.text_bytes):
+                    break
+            rows = staged.take()
+            if rows or not staged.documents:
+                writer.write_table(pa.Table.from_pylist(rows, schema=DOCUMENT_SCHEMA))
         self.report.read += staged.documents
         self.report.kept += staged.documents
         keys.write(keys_path(path))

@@ -1,28 +1,26 @@
 """Files of rows -> rows, strictly: damage raises naming file and row, a bad row is a counted drop.
 
-JSON Lines (plain, ``.gz``, ``.zst``) and Parquet, local or at any fsspec address. Damage is what no row can be
-blamed for: a cut or empty file, a wrong format, a missing column. Bad rows are bad JSON, bytes that are not UTF-8,
-text that is null, empty, not text, or not encodable; more than 1 % (and more than 100) of them are refused.
-One row group, or one line, is in memory at a time.
+JSON Lines (plain, ``.gz``, ``.zst``) and Parquet, local or at any fsspec address. Damage is what no row can
+be blamed for: a cut or empty file, a wrong format, a missing column. Bad rows are bad JSON, bytes that are
+not UTF-8, text that is null, empty, not text, or not encodable; more than 1 % (and more than 100) of them
+are refused. One row group, or one line, is in memory at a time.
 """
 
 import json
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from smoldata.errors import SourceError
+from smoldata.streams import open_file, read_lines
 
-_BLOCK_BYTES = 1 << 18
 _BATCH_ROWS = 1000
 _TOLERATED_ROWS = 100
 _TOLERATED_SHARE = 0.01
 _BAD_ROWS = ("bad_json", "bad_utf8", "not_an_object", "not_text", "bad_unicode")
-_JSON_SUFFIXES = (".jsonl", ".json", ".ndjson")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +81,11 @@ class DocumentReader(Iterator[Document]):
             raise SourceError(no_documents(self.report, [str(path) for path in paths]))
 
 
-def read_documents(
-    paths: str | Path | Iterable[str | Path], *, text_column: str = "text"
-) -> DocumentReader:
+def read_documents(paths: str | Path | Iterable[str | Path], *, text_column: str = "text") -> DocumentReader:
     """Read documents from JSON Lines or Parquet files, strictly.
 
-    The iterator's ``report`` has ``read``, ``kept`` and ``dropped`` (by reason). Raises :class:`SourceError` naming
-    file and row for a cut or damaged file, a missing column, too many bad rows, or no document at all.
+    The iterator's ``report`` has ``read``, ``kept`` and ``dropped`` (by reason). Raises :class:`SourceError`
+    naming file and row for a cut or damaged file, a missing column, too many bad rows, or no document at all.
     """
     listed = [paths] if isinstance(paths, str | Path) else list(paths)
     if not listed:
@@ -106,17 +102,26 @@ def no_documents(report: Report, paths: Sequence[str]) -> str:
 
 def usable_text(value: object, report: Report) -> str | None:
     """Return ``value`` if it is text that can be written as UTF-8; else count a drop and return ``None``."""
+    fault = _text_fault(value)
+    if fault:
+        report.drop(fault)
+        return None
+    assert isinstance(value, str)
+    return value
+
+
+def _text_fault(value: object) -> str:
     if value is None:
-        return report.drop("null_text")
+        return "null_text"
     if not isinstance(value, str):
-        return report.drop("not_text")
+        return "not_text"
     if not value.strip():
-        return report.drop("empty_text")
+        return "empty_text"
     try:
         value.encode()
     except UnicodeEncodeError:
-        return report.drop("bad_unicode")
-    return value
+        return "bad_unicode"
+    return ""
 
 
 def read_rows(
@@ -128,7 +133,9 @@ def read_rows(
     """
     before = report.read, report.bad_rows()
     wide = sorted({*needed, *columns}) if columns is not None else None
-    rows = _parquet_rows(path, needed, wide) if path.endswith(".parquet") else _json_rows(path, needed, report)
+    rows = (
+        _parquet_rows(path, needed, wide) if path.endswith(".parquet") else _json_rows(path, needed, report)
+    )
     try:
         for number, row in rows:
             yield number, row
@@ -143,40 +150,43 @@ def read_rows(
 def _refuse_bad_rows(path: str, report: Report, before: tuple[int, int], *, at_end: bool) -> None:
     read, bad = report.read - before[0], report.bad_rows() - before[1]
     if bad > _TOLERATED_ROWS and bad > read * _TOLERATED_SHARE and (at_end or read > _BATCH_ROWS):
-        reasons = ", ".join(f"{report.dropped[reason]:,} {reason}" for reason in _BAD_ROWS if report.dropped[reason])
+        reasons = ", ".join(
+            f"{report.dropped[reason]:,} {reason}" for reason in _BAD_ROWS if report.dropped[reason]
+        )
         raise SourceError(
-            f"{path}: {bad:,} of {read:,} rows are malformed ({reasons}), more than 1 %; is it the right file?"
+            f"{path}: {bad:,} of {read:,} rows are malformed ({reasons}), over 1 %; is it the right file?"
         )
 
 
 def _json_rows(path: str, needed: Sequence[str], report: Report) -> Iterator[tuple[int, dict[str, Any]]]:
     seen_object = False
-    for number, line in enumerate(_lines(path)):
+    for number, line in enumerate(read_lines(path)):
         if not line.strip():
             continue
-        row = _parsed(line, report, f"{path}: row {number}")
-        if row is None:
-            continue
-        missing = [name for name in needed if name not in row]
+        row = _parsed(line, f"{path}: row {number}")
+        missing = [] if isinstance(row, str) else [name for name in needed if name not in row]
         if missing and not seen_object:
             raise SourceError(_missing_columns(f"{path}: row {number}", missing, row))
-        seen_object = True
-        if missing:
+        seen_object = seen_object or not isinstance(row, str)
+        if isinstance(row, str):
+            report.drop(row)
+        elif missing:
             report.drop("missing_column")
-            continue
-        yield number, row
+        else:
+            yield number, row
 
 
-def _parsed(line: bytes, report: Report, place: str) -> dict[str, Any] | None:
+def _parsed(line: bytes, place: str) -> dict[str, Any] | str:
+    """Return a row, or the reason for which it is dropped."""
     try:
         row = json.loads(line.decode("utf-8"))
     except UnicodeDecodeError:
-        return report.drop("bad_utf8")
+        return "bad_utf8"
     except (ValueError, RecursionError) as error:
         if not line.endswith(b"\n"):
             raise SourceError(f"{place}: the file ends inside a row; fetch it again") from error
-        return report.drop("bad_json")
-    return row if isinstance(row, dict) else report.drop("not_an_object")
+        return "bad_json"
+    return row if isinstance(row, dict) else "not_an_object"
 
 
 def _missing_columns(place: str, missing: Sequence[str], available: Iterable[str]) -> str:
@@ -184,88 +194,6 @@ def _missing_columns(place: str, missing: Sequence[str], available: Iterable[str
         f"{place}: no column {', '.join(missing)}; available: {', '.join(sorted(available))}. "
         "Name the right one (--text-column, or `columns` in the registry)"
     )
-
-
-def _lines(path: str) -> Iterator[bytes]:
-    """Yield lines with their line ends, so that a cut last row can be told."""
-    left: list[bytes] = []
-    for block in _blocks(path):
-        lines = block.split(b"\n")
-        if len(lines) == 1:
-            left.append(block)
-            continue
-        yield b"".join([*left, lines[0], b"\n"])
-        for line in lines[1:-1]:
-            yield line + b"\n"
-        left = [lines[-1]] if lines[-1] else []
-    if left:
-        yield b"".join(left)
-
-
-def _blocks(path: str) -> Iterator[bytes]:
-    plain = path.removesuffix(".gz").removesuffix(".zst")
-    if not plain.endswith(_JSON_SUFFIXES):
-        raise SourceError(f"{path}: unknown format; known: .parquet, .jsonl and .json, also .gz and .zst")
-    with open_file(path) as file:
-        if path.endswith(".gz"):
-            yield from _decompressed(file, path, _new_gzip)
-        elif path.endswith(".zst"):
-            yield from _decompressed(file, path, _new_zstd)
-        else:
-            count = 0
-            while block := file.read(_BLOCK_BYTES):
-                count += len(block)
-                yield block
-            if not count:
-                raise SourceError(f"{path}: the file is empty (0 bytes); fetch it again")
-
-
-def _new_gzip() -> Any:  # noqa: ANN401 - zlib's type has no public name
-    return zlib.decompressobj(wbits=31)
-
-
-def _new_zstd() -> Any:  # noqa: ANN401
-    import zstandard
-
-    return zstandard.ZstdDecompressor().decompressobj()
-
-
-def _decompressed(file: IO[bytes], path: str, new: Any) -> Iterator[bytes]:  # noqa: ANN401
-    """Decompress member after member; a member that does not end is damage, not the end of the data."""
-    decompressor, begun = new(), False
-    count = 0
-    while block := file.read(_BLOCK_BYTES):
-        count += len(block)
-        while block:
-            begun = True
-            try:
-                out = decompressor.decompress(block)
-            except Exception as error:  # both libraries raise errors of their own
-                raise SourceError(f"{path}: damaged near byte {count:,} ({error}); fetch it again") from error
-            if out:
-                yield out
-            block = decompressor.unused_data if decompressor.eof else b""
-            if decompressor.eof:
-                decompressor, begun = new(), False
-                # Files may be padded with zeros after the last member.
-                block = block.lstrip(b"\0")
-    if begun or not count:
-        raise SourceError(f"{path}: cut short: the compressed data ends inside a frame; fetch it again")
-
-
-def open_file(path: str) -> AbstractContextManager[IO[bytes]]:
-    """Open a local path, or any fsspec address (``hf://``, ``s3://``, ``memory://``)."""
-    if "://" not in path:
-        try:
-            return Path(path).open("rb")
-        except FileNotFoundError as error:
-            raise SourceError(f"{path}: no such file") from error
-        except IsADirectoryError as error:
-            raise SourceError(f"{path} is a folder; name its files") from error
-    import fsspec
-
-    opened: AbstractContextManager[IO[bytes]] = fsspec.open(path, "rb")
-    return opened
 
 
 def _parquet_rows(
@@ -288,11 +216,13 @@ def _parquet_rows(
                     yield number, row
                     number += 1
         except pa.ArrowException as error:
-            raise SourceError(f"{path}: damaged Parquet at row {number:,} or after ({error}); fetch it again") from error
+            raise SourceError(
+                f"{path}: damaged Parquet at row {number:,} or after ({error}); fetch it again"
+            ) from error
 
 
-def _as_rows(batch: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - Arrow ships no types
-    """Yield rows; bytes in a text column that are not UTF-8 become ``bytes`` values, so that one row is dropped."""
+def _as_rows(batch: Any) -> Iterator[dict[str, Any]]:
+    """Yield rows; text that is not UTF-8 becomes a ``bytes`` value, so that only its row is dropped."""
     import pyarrow as pa
 
     try:

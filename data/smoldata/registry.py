@@ -1,7 +1,8 @@
 """The source registry: YAML that lists every source -> validated records that the rest of the house asks.
 
-``registry.yaml`` beside this module lists what SmolLM3 was trained on. A user's own file (the same keys) is laid
-over it: a new name adds a source, a known name replaces the keys that it gives. Reading takes about 0.1 s.
+``registry.yaml`` beside this module lists what SmolLM3 was trained on. A user's own file (the same keys) is
+laid over it: a new name adds a source, a known name replaces the keys that it gives. Reading takes about
+0.1 s.
 """
 
 import difflib

@@ -1,7 +1,8 @@
-"""Work spread over processes that are watched: a killed worker is an error, a killed parent leaves no orphan.
+"""Work spread over watched processes: a killed worker is an error, a killed parent leaves no orphan.
 
-datatrove's own pool waits for ever when a worker is killed, and leaves its manager process behind when the parent
-is. Here a broken pool raises at once, and each worker ends by itself within a second of losing its parent.
+datatrove's own pool waits for ever when a worker is killed, and leaves its manager process behind when the
+parent is. Here a broken pool raises at once, and each worker ends by itself within a second of losing its
+parent.
 """
 
 import multiprocessing

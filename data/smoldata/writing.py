@@ -1,4 +1,4 @@
-"""Rows -> a raw file in one of the formats that the reader knows; whole or absent, the same bytes each time."""
+"""Rows -> a raw file in a format that the reader knows: whole or absent, the same bytes each time."""
 
 import gzip
 import io
@@ -14,7 +14,7 @@ _GZIP_LEVEL = 3
 
 
 def write_rows(path: Path, rows: Sequence[dict[str, Any]], format_: str, floats: Sequence[str] = ()) -> None:
-    """Write ``rows`` (all with the same keys) as ``parquet``, ``jsonl`` or ``json``, plain, ``.gz`` or ``.zst``.
+    """Write ``rows`` (all with the same keys) as ``parquet``, ``jsonl`` or ``json``, also ``.gz``, ``.zst``.
 
     ``floats`` names columns of numbers, which may be null in every row.
     """
@@ -33,7 +33,9 @@ def _compressed(data: bytes, format_: str) -> bytes:
     if format_.endswith(".gz"):
         buffer = io.BytesIO()
         # No name and no time in the header: the same rows give the same bytes.
-        with gzip.GzipFile(filename="", mode="wb", fileobj=buffer, compresslevel=_GZIP_LEVEL, mtime=0) as file:
+        with gzip.GzipFile(
+            filename="", mode="wb", fileobj=buffer, compresslevel=_GZIP_LEVEL, mtime=0
+        ) as file:
             file.write(data)
         return buffer.getvalue()
     if format_.endswith(".zst"):

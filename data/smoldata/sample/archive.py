@@ -1,10 +1,12 @@
 """A package archive, the standard library or an installed package -> (path, bytes) of their files.
 
-Archives are streamed in memory: no member is ever written under its own name. Members that are not plain files,
-that name a way out (``..``, absolute) or that are larger than 64 MiB are left out. About 60 MB/s of gzip a core.
+Archives are streamed in memory: no member is ever written under its own name. Members that are not plain
+files, that name a way out (``..``, absolute) or that are larger than 64 MiB are left out. About 60 MB/s of
+gzip a core.
 """
 
 import importlib.metadata
+import stat
 import sysconfig
 import tarfile
 import zipfile
@@ -43,7 +45,7 @@ def _read_wheel(path: Path, wanted: Wanted) -> Iterator[tuple[str, bytes]]:
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
             name = _inside(info.filename)
-            is_link = (info.external_attr >> 16) & 0o170000 == 0o120000
+            is_link = stat.S_ISLNK(info.external_attr >> 16)
             if (
                 name
                 and not info.is_dir()
@@ -65,7 +67,11 @@ def read_standard_library(wanted: Wanted) -> Iterator[tuple[str, bytes]]:
     root = Path(sysconfig.get_path("stdlib"))
     for path in sorted(root.rglob("*.py")):
         name = path.relative_to(root).as_posix()
-        if not name.startswith(("site-packages/", "dist-packages/")) and not path.is_symlink() and wanted(name):
+        if (
+            not name.startswith(("site-packages/", "dist-packages/"))
+            and not path.is_symlink()
+            and wanted(name)
+        ):
             yield name, path.read_bytes()
 
 

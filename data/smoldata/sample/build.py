@@ -1,8 +1,9 @@
-"""Packages -> ``raw/<source>/``: real text of the same kind, in the columns and the format of the hub dataset.
+"""Packages -> ``raw/<source>/``: real text of the same kind in the columns of the hub dataset.
 
-For each package, each file goes to one source: of the sources whose patterns claim it, a hash of its path picks
-one, so that two sources never share text. A package is one unit of work: its record is written after its raw
-files, and a record with the same input hash is not made again. All packages take about 30 s on two cores.
+For each package, each file goes to one source: of the sources whose patterns claim it, a hash of its path
+picks one, so that two sources never share text. A package is one unit of work: its record is written after
+its raw files, and a record with the same input hash is not made again. All packages take about 30 s on two
+cores.
 """
 
 import hashlib
@@ -24,7 +25,7 @@ from smoldata.sample.archive import installed_version, read_archive, read_instal
 from smoldata.sample.extract import Piece, extract
 from smoldata.sample.fetch import fetch, verify
 from smoldata.sample.lock import Pin, read_lock
-from smoldata.sample.records import Record, RawFile, read_record, write_manifests
+from smoldata.sample.records import RawFile, Record, read_record, write_manifests
 from smoldata.workers import run_all
 from smoldata.writing import write_rows
 

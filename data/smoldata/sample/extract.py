@@ -34,7 +34,7 @@ class Piece:
 
 
 def extract(name: Extractor, data: bytes) -> Iterator[Piece]:
-    """Yield the texts that the extractor ``name`` finds in ``data``; a file that it cannot read yields none."""
+    """Yield the texts that an extractor finds in ``data``; a file that it cannot read yields none."""
     for piece in _EXTRACTORS[name](data):
         if piece.text.strip():
             yield piece
@@ -129,7 +129,7 @@ def _script(cells: Iterable[dict[str, Any]]) -> Iterator[str]:
 
 
 def _docstrings(data: bytes) -> Iterator[Piece]:
-    """Give the longer docstrings of a module, classes and functions: definitions, formulas, worked examples."""
+    """Give the longer docstrings of a module: definitions, formulas, worked examples."""
     try:
         tree = ast.parse(data)
     except (SyntaxError, ValueError):

@@ -69,9 +69,7 @@ def _fetch_missing(pins: Sequence[Pin], folder: Path) -> None:
         )
 
 
-def _accept(
-    answer: dict[str, str], pinned: dict[str, Pin], temporary: dict[str, Path], folder: Path
-) -> None:
+def _accept(answer: dict[str, str], pinned: dict[str, Pin], temporary: dict[str, Path], folder: Path) -> None:
     pin = pinned[answer["file"]]
     if answer["error"]:
         raise SourceError(

@@ -1,7 +1,7 @@
 """Recorded answers of the GitHub API -> issues and pull requests as text.
 
-PyGithub's test suite keeps what the API answered: blocks of lines, the JSON body on a line of its own. People are
-named by order of appearance (``username_0``), as in the StarCoder2 data.
+PyGithub's test suite keeps what the API answered: blocks of lines, the JSON body on a line of its own.
+People are named by order of appearance (``username_0``), as in the StarCoder2 data.
 """
 
 import json
@@ -14,7 +14,7 @@ _FILES_OF_PULL = re.compile(r"/repos/([^/]+/[^/]+)/pulls/(\d+)/files")
 
 
 def read_replayed(data: bytes, *, pulls: bool) -> Iterator[tuple[str, str, str]]:
-    """Yield (part, URL, text) of the issues (or pull requests and their changes) of a recording, each once."""
+    """Yield (part, URL, text) of the issues (or pull requests and changes) of a recording, each once."""
     seen: set[str] = set()
     for request, value in _answers(data):
         for part, url, text in _texts(request, value, pulls=pulls):
@@ -34,14 +34,18 @@ def _answers(data: bytes) -> Iterator[tuple[str, Any]]:
                 continue
 
 
-def _texts(request: str, value: Any, *, pulls: bool) -> Iterator[tuple[str, str, str]]:  # noqa: ANN401 - JSON
+def _texts(request: str, value: Any, *, pulls: bool) -> Iterator[tuple[str, str, str]]:
     files = _FILES_OF_PULL.fullmatch(request.partition("?")[0])
     records = value if isinstance(value, list) else [value]
     if pulls and files:
         changes = [record for record in records if isinstance(record, dict) and record.get("patch")]
         if changes:
             text = "\n".join(f"{change['filename']}\n{change['patch']}" for change in changes)
-            yield f"{files[1]}/pull/{files[2]}/files", f"https://github.com/{files[1]}/pull/{files[2]}", text + "\n"
+            yield (
+                f"{files[1]}/pull/{files[2]}/files",
+                f"https://github.com/{files[1]}/pull/{files[2]}",
+                text + "\n",
+            )
         return
     for record in records:
         if isinstance(record, dict) and _is_wanted(record, pulls=pulls):
@@ -51,7 +55,9 @@ def _texts(request: str, value: Any, *, pulls: bool) -> Iterator[tuple[str, str,
 
 def _is_wanted(record: dict[str, Any], *, pulls: bool) -> bool:
     url = record.get("html_url")
-    if not (isinstance(url, str) and isinstance(record.get("title"), str) and isinstance(record.get("body"), str)):
+    if not (
+        isinstance(url, str) and isinstance(record.get("title"), str) and isinstance(record.get("body"), str)
+    ):
         return False
     return f"/{'pull' if pulls else 'issues'}/" in url and bool(record["body"].strip())
 

@@ -59,6 +59,6 @@ def _parse(line: str, path: Path, number: int) -> Pin:
     plain = len(fields) == _FIELDS and fields[1] == Path(fields[1]).name and fields[3].isdigit()
     if not (equals and plain and len(digest) == 64 and set(digest) <= set("0123456789abcdef")):  # noqa: PLR2004
         raise InputError(
-            f"{path}:{number}: want `package==version file sha256:<64 hexadecimal digits> bytes`, got {line!r}"
+            f"{path}:{number}: want `package==version file sha256:<64 hex digits> bytes`, got {line!r}"
         )
     return Pin(package, version, fields[1], digest, int(fields[3]))

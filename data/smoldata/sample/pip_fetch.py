@@ -2,8 +2,9 @@
 
 ``pip download`` runs an sdist's build code to learn its metadata. Here pip only finds and transfers files:
 its finder and session bring the user's index, mirrors, find-links, proxies, certificates and credentials.
-Reads a JSON list of ``[package, version, file, target]`` from standard input; prints one JSON line an archive,
-``{"file", "error"}``. pip's internals are used (the same names from pip 20 to 26), in this process alone.
+Reads a JSON list of ``[package, version, file, target]`` from standard input; prints one JSON line an
+archive, ``{"file", "error"}``. pip's internals are used (the same names from pip 20 to 26), in this process
+alone.
 """
 
 import json
@@ -32,7 +33,9 @@ def main() -> None:
                 print(json.dumps({"file": file, "error": error}), flush=True)
 
 
-def _attempt(finder: Any, session: Any, package: str, version: str, file: str, target: str) -> tuple[str, str]:  # noqa: ANN401 - pip ships no types
+def _attempt(
+    finder: Any, session: Any, package: str, version: str, file: str, target: str
+) -> tuple[str, str]:
     try:
         _transfer(session, _find(finder, package, version, file), Path(target))
     except Exception as error:  # noqa: BLE001 - reported to the parent, which raises
@@ -40,7 +43,7 @@ def _attempt(finder: Any, session: Any, package: str, version: str, file: str, t
     return file, ""
 
 
-def _find(finder: Any, package: str, version: str, file: str) -> str:  # noqa: ANN401
+def _find(finder: Any, package: str, version: str, file: str) -> str:
     candidates = finder.find_all_candidates(package)
     for candidate in candidates:
         if candidate.link.filename == file:
@@ -52,7 +55,7 @@ def _find(finder: Any, package: str, version: str, file: str) -> str:  # noqa: A
     raise LookupError(message)
 
 
-def _transfer(session: Any, url: str, target: Path) -> None:  # noqa: ANN401
+def _transfer(session: Any, url: str, target: Path) -> None:
     # The parent names `target` with its temporary suffix, verifies the sha256 and renames.
     with session.get(url, headers={"Accept-Encoding": "identity"}, stream=True) as response:
         response.raise_for_status()

@@ -1,7 +1,7 @@
-"""reStructuredText or Markdown -> the prose that a reader of the page sees: markup, code blocks and tables cut.
+"""reStructuredText or Markdown -> the prose that a reader of the page sees.
 
-Web sets hold pages after extraction; a documentation file is its page before it. Rules on lines and spans, no
-parser: what is left is the authors' sentences, word for word.
+Web sets hold pages after extraction; a documentation file is its page before it. Rules on lines and spans,
+no parser: what is left is the authors' sentences, word for word.
 """
 
 import re
@@ -14,9 +14,41 @@ _TABLE = re.compile(r"^\s*(\||\+[-=+]+\+|={2,} +=)")
 _FIELD = re.compile(r"^\s*:[\w ]+:(\s|$)")
 _PROMPT = re.compile(r"^\s*(>>>|\.\.\. |\$ |\.\.\.$)")
 _NOT_PROSE = frozenset(
-    "autoclass autofunction automethod automodule bibliography code code-block contents csv-table currentmodule "
-    "doctest figure glob graphviz highlight image include index inheritance-diagram ipython list-table "
-    "literalinclude math module plot raw rubric sourcecode table testcode testoutput testsetup toctree".split()
+    [
+        "autoclass",
+        "autofunction",
+        "automethod",
+        "automodule",
+        "bibliography",
+        "code",
+        "code-block",
+        "contents",
+        "csv-table",
+        "currentmodule",
+        "doctest",
+        "figure",
+        "glob",
+        "graphviz",
+        "highlight",
+        "image",
+        "include",
+        "index",
+        "inheritance-diagram",
+        "ipython",
+        "list-table",
+        "literalinclude",
+        "math",
+        "module",
+        "plot",
+        "raw",
+        "rubric",
+        "sourcecode",
+        "table",
+        "testcode",
+        "testoutput",
+        "testsetup",
+        "toctree",
+    ]
 )
 _SPANS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern, re.DOTALL), replacement)

@@ -1,7 +1,7 @@
 """What the sample step has made: one record a package, one manifest a source.
 
-``raw/.records/<package>-<version>.json`` lets a rerun skip a package; ``raw/<source>/manifest.json`` tells the
-documents step which raw files are whole.
+``raw/.records/<package>-<version>.json`` lets a rerun skip a package; ``raw/<source>/manifest.json`` tells
+the documents step which raw files are whole.
 """
 
 import json
