@@ -21,7 +21,10 @@ from smoldata.files import atomic_path
 from smoldata.registry import Registry, load_registry
 
 CATALOG = "catalog.duckdb"
-VIEWS = ("sources", "documents", "shards", "allocation", "stages", "exposure", "planned_shards", "findings")
+VIEWS = (
+    "sources", "documents", "shards", "allocation", "stages",
+    "exposure", "planned_shards", "staging", "findings",
+)  # fmt: skip
 _PLAN_FORMAT = 1
 _NO_DOCUMENTS = """CREATE VIEW documents AS
 SELECT NULL::VARCHAR AS profile, NULL::VARCHAR AS source, NULL::VARCHAR AS split, NULL::VARCHAR AS id,
@@ -51,6 +54,7 @@ def write_catalog(build: Path, registry: Registry | None = None) -> Path:
             _load_shards(connection, profile)
             for plan in sorted(profile.glob("plans/*/plan.json")):
                 _load_plan(connection, profile.name, plan)
+            _load_staging(connection, profile)
         _load_registry(connection, registry or load_registry())
         _create_views(connection, build)
         connection.execute("COMMIT")
@@ -97,7 +101,7 @@ def _load_documents(connection: duckdb.DuckDBPyConnection, profile: Path) -> Non
     for manifest in sorted(profile.glob("documents/*/manifest.parquet")):
         connection.execute(
             "INSERT INTO store.documents SELECT ?, source, count(*), sum(read), sum(kept), "
-            "sum(list_sum(map_values(dropped))), sum(text_bytes), sum(text_characters) "
+            "sum(coalesce(list_sum(map_values(dropped)), 0)), sum(text_bytes), sum(text_characters) "
             "FROM read_parquet(?) GROUP BY source",
             [profile.name, _readable(manifest)],
         )
@@ -111,6 +115,17 @@ def _load_shards(connection: duckdb.DuckDBPyConnection, profile: Path) -> None:
             "documents, text_bytes, text_characters, xxh3_128, sha256, eos_id, token_width, vocab_size "
             "FROM read_parquet(?)",
             [profile.name, folder, _readable(manifest)],
+        )
+
+
+def _load_staging(connection: duckdb.DuckDBPyConnection, profile: Path) -> None:
+    """Copy the shard lists of the bundles: they say before which step each shard is needed."""
+    for shards in sorted(profile.glob("bundles/*/shards.parquet")):
+        connection.execute(
+            "INSERT INTO store.staging SELECT ?, ?, source, ordinal, "
+            "regexp_replace(path, '^[.][.]/[.][.]/', ? || '/'), bytes, tokens, sha256, first_step "
+            "FROM read_parquet(?)",
+            [profile.name, shards.parent.name, profile.name, _readable(shards)],
         )
 
 

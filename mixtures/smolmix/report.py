@@ -190,7 +190,8 @@ def _passes_text(values: dict[str, Fraction | None], name: str) -> str:
 
 
 def _sources(plan: dict[str, Any]) -> str:
-    heads = ["source", "domain", "status", "weight", "percent", "windows", "tokens", "passes", "shards"]
+    numbers = ["percent", "published", "windows", "tokens", "passes", "shards"]
+    heads = ["source", "domain", "status", "weight", *numbers]
     ordered = sorted(plan["sources"], key=lambda one: (-one["windows"], one["name"]))
     rows = [
         [
@@ -199,6 +200,7 @@ def _sources(plan: dict[str, Any]) -> str:
             one["status"],
             one["weight"],
             _percent(Fraction(one["weight"])),
+            _percent(Fraction(one["published_weight"])),
             f"{one['windows']:,}",
             f"{one['tokens']:,}",
             _number(Fraction(one["passes"])) if one["passes"] else "unknown" if one["windows"] else "",
@@ -207,9 +209,7 @@ def _sources(plan: dict[str, Any]) -> str:
         for one in ordered
     ]
     budget = f"<p>{escape(plan['name'])}: {escape(plan['budget']['why'])}.</p>"
-    return budget + _table(
-        f"{plan['name']}: sources", heads, rows, {"percent", "windows", "tokens", "passes", "shards"}
-    )
+    return budget + _table(f"{plan['name']}: sources", heads, rows, set(numbers))
 
 
 def _findings(plan: dict[str, Any]) -> str:

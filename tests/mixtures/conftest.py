@@ -160,6 +160,22 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build
 
 
+@pytest.fixture(scope="session")
+def catalogued(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a build folder with the bundle of stage 2 and the catalog. Treat it as read-only."""
+    from smolmix.bundle import write_bundle
+    from smolmix.catalog import write_catalog
+    from smolmix.nanotron import Launch
+
+    build = Path(shutil.copytree(built, tmp_path_factory.mktemp("catalogued") / "build"))
+    sample, name = build / "sample", "stage2-blog"
+    write_bundle(
+        sample / "plans" / name, sample / "bundles" / name, recipe=b"x", launch=Launch(model="debug")
+    )
+    write_catalog(build)
+    return build
+
+
 @pytest.fixture
 def own_build(built: Path, tmp_path: Path) -> Path:
     """Give a copy of ``built`` that a test may change."""

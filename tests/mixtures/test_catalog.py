@@ -1,7 +1,6 @@
 """The catalog: every view against an independent Polars computation, and what moving or breaking it does."""
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,17 +8,19 @@ from typing import Any
 
 import duckdb
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from smoldata.documents import DOCUMENT_MANIFEST_SCHEMA
 from smoldata.errors import IntegrityError
 from smoldata.registry import load_registry
 from smolmix.catalog import CATALOG, VIEWS, write_catalog
 
 
-@pytest.fixture(scope="module")
-def catalog(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    build = Path(shutil.copytree(built, tmp_path_factory.mktemp("catalog") / "build"))
-    return write_catalog(build)
+@pytest.fixture
+def catalog(catalogued: Path) -> Path:
+    return catalogued / CATALOG
 
 
 def ask(catalog: Path, sql: str, *values: object) -> list[tuple[Any, ...]]:
@@ -173,3 +174,37 @@ def test_sources_carry_what_the_registry_says(catalog: Path) -> None:
     wanted = (known.domain, known.hub.dataset, known.size.tokens, known.size.tokenizer)
     assert ask(catalog, sql, "finemath-4plus") == [wanted]
     assert ask(catalog, sql, "wiki-mcq-14m") == [("math", None, None, None)]
+
+
+def test_staging_equals_the_bundle_and_adds_up(catalog: Path) -> None:
+    bundle = pl.read_parquet(catalog.parent / "sample/bundles/stage2-blog/shards.parquet")
+    opened = bundle.filter(pl.col("first_step").is_not_null())
+    rows = ask(catalog, "SELECT source, ordinal, first_step, bytes, bytes_by_then::BIGINT, path FROM staging")
+    assert sorted(row[:4] for row in rows) == sorted(
+        opened.select("source", "ordinal", "first_step", "bytes").rows()
+    )
+    for _, _, step, _, by_then, path in rows:
+        assert by_then == opened.filter(pl.col("first_step") <= step)["bytes"].sum()
+        assert (catalog.parent / path).is_file()
+
+
+def test_documents_read_kept_and_dropped_add_up(own_build: Path) -> None:
+    folder = own_build / "sample/documents/dclm"
+    folder.mkdir(parents=True)
+    base = {"format_version": 1, "source": "dclm", "bytes": 1, "text_bytes": 10, "text_characters": 9,
+            "xxh3_128": "", "sha256": "", "input_hash": "", "code_version": ""}  # fmt: skip
+    rows = [
+        base
+        | {
+            "path": "00000.parquet",
+            "documents": 4,
+            "read": 7,
+            "kept": 4,
+            "dropped": [("short", 2), ("empty", 1)],
+        },
+        base | {"path": "00001.parquet", "documents": 5, "read": 5, "kept": 5, "dropped": []},
+    ]
+    pq.write_table(pa.Table.from_pylist(rows, schema=DOCUMENT_MANIFEST_SCHEMA), folder / "manifest.parquet")
+    catalog = write_catalog(own_build)
+    sql = "SELECT files, read::BIGINT, kept::BIGINT, dropped::BIGINT FROM sources WHERE source = 'dclm'"
+    assert ask(catalog, sql) == [(2, 12, 9, 3)]

@@ -72,7 +72,7 @@ def test_tables_hold_the_numbers_of_the_plans(page: Path, stage2_plan: dict[str,
     for one in stage2_plan["sources"]:
         row = rows[one["name"]]
         assert row[1:4] == [one["domain"], one["status"], one["weight"]]
-        assert row[5:7] == [f"{one['windows']:,}", f"{one['tokens']:,}"]
+        assert row[6:8] == [f"{one['windows']:,}", f"{one['tokens']:,}"]
     shares = {row[0]: row[1:] for row in tables["Mixture over tokens, percent by group: the numbers"][1:]}
     assert shares["web"] == ["85.000", "75.000"]
     assert shares["math"] == ["5.000", "10.000"]

@@ -3,23 +3,20 @@
 import csv
 import io
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 
 from smoldata.errors import InputError
-from smolmix.catalog import CATALOG, VIEWS, write_catalog
+from smolmix.catalog import CATALOG, VIEWS
 from smolmix.sql_shell import list_views, print_query, print_views, run_query
 
 QUERY = "SELECT stage, source, weight, windows FROM allocation ORDER BY stage, source"
 
 
-@pytest.fixture(scope="module")
-def build(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = Path(shutil.copytree(built, tmp_path_factory.mktemp("sql") / "build"))
-    write_catalog(folder)
-    return folder
+@pytest.fixture
+def build(catalogued: Path) -> Path:
+    return catalogued
 
 
 def test_the_three_formats_hold_the_same_rows(build: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -38,6 +38,11 @@ CREATE TABLE store.planned_shards (
   documents BIGINT, bytes BIGINT, windows BIGINT, xxh3_128 VARCHAR, sha256 VARCHAR, virtual BOOLEAN
 );
 
+CREATE TABLE store.staging (
+  profile VARCHAR, plan VARCHAR, source VARCHAR, ordinal BIGINT, path VARCHAR, bytes BIGINT, tokens BIGINT,
+  sha256 VARCHAR, first_step BIGINT
+);
+
 CREATE TABLE store.findings (
   profile VARCHAR, plan VARCHAR, severity VARCHAR, code VARCHAR, source VARCHAR, message VARCHAR, fix VARCHAR
 );
