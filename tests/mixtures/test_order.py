@@ -11,8 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smoldata.errors import InputError
-from smolmix.order import Order, _floor_of_product
+from smolmix.apportion import largest_remainder
+from smolmix.derivation import weights
+from smolmix.order import Order, _floor_of_product, descend
 from smolmix.sequence import Sequence, source_key
+from smolmix.tree import build_tree, locate, prefix_bounds
 
 
 def sequence(name: str, sizes: list[int] | None, count: int, start: int = 0, seed: int = 6) -> Sequence:
@@ -152,7 +155,13 @@ def test_empty_and_unsorted_questions() -> None:
 
 def stage_sized() -> Order:
     """Return an order with the sizes of stage 1 and endless, repeated and many-shard sources in it."""
-    counts = {"dclm": 877_436_731, "wiki": 1_987_200, "tiny": 59_797, "endless": 31_795_200, "rest": 900_000_000}
+    counts = {
+        "dclm": 877_436_731,
+        "wiki": 1_987_200,
+        "tiny": 59_797,
+        "endless": 31_795_200,
+        "rest": 900_000_000,
+    }
     sizes = {"dclm": [244_081] * 4000, "wiki": [244_081] * 3, "tiny": [7005], "rest": [123_456] * 20_000}
     return Order([sequence(n, sizes.get(n), c, start=7 * c // 3) for n, c in counts.items()])
 
@@ -185,24 +194,28 @@ def test_beyond_31_bits_nothing_overflows() -> None:
 @given(st.integers(0, 2**50), st.integers(1, 2**51), st.integers(-(2**51), 2**51), st.integers(1, 2**51))
 def test_the_wide_quotient_is_exact(x: int, factor: int, plus: int, divisor: int) -> None:
     factor = min(factor, divisor)  # as in a node, whose quotients do not grow
-    assert _floor_of_product(np.array([x]), factor, plus, divisor).tolist() == [(x * factor + plus) // divisor]
+    assert _floor_of_product(np.array([x]), factor, plus, divisor).tolist() == [
+        (x * factor + plus) // divisor
+    ]
 
 
-def test_the_bound_holds_at_ten_million_positions_of_a_full_size_stage() -> None:
-    from smolmix.tree import prefix_bounds
-
-    order = stage_sized()
+def test_the_bound_holds_at_ten_million_positions_of_the_full_stage_3() -> None:
+    windows = 522_000 * 576
+    counts = largest_remainder(weights("stage3", "released"), windows)
+    order = Order([sequence(name, None, count) for name, count in counts.items()])
     assert order.tree is not None
-    bounds = prefix_bounds(order.tree)
-    begin, length = 1_000_000_007, 2_500_000
-    drawn = order.drawn_before(begin)
-    source = order.at_many(np.arange(begin, begin + length)).source
-    k = np.arange(begin + 1, begin + length + 1, dtype=object if order.windows > 2**31 else np.int64)
-    for number, name in enumerate(order.names):
-        count = order.sequences[name].count
-        # |drawn * N - count * k| <= bound * N, all integers below 2**63.
-        error = np.abs((drawn[name] + np.cumsum(source == number)) * order.windows - count * k)
-        assert int(error.max()) <= bounds[name] * order.windows
+    bounds, worst, length = prefix_bounds(order.tree), Fraction(0), 2_500_000
+    for begin in (0, 100_000_003, 200_000_033, windows - length):
+        drawn = order.drawn_before(begin)
+        k = np.arange(begin + 1, begin + length + 1)
+        for name, rows, _ in descend(order.tree, k - 1):
+            steps = np.zeros(length, np.int64)
+            steps[rows] = 1
+            # |drawn - count/windows * k| times windows: integers below 2**60.
+            error = int(np.abs((drawn[name] + np.cumsum(steps)) * windows - counts[name] * k).max())
+            assert error <= bounds[name] * windows
+            worst = max(worst, Fraction(error, windows))
+    assert 1 < worst < Fraction(139, 100)
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 6, 192])
@@ -217,9 +230,15 @@ def test_the_stream_is_the_same_for_any_number_of_ranks(ranks: int) -> None:
 
 def test_golden_digests() -> None:
     """Frozen: another digest means that every plan ever made reads other windows."""
-    assert digest_of(small_order(), np.arange(77)) == "3d0b57ad0da162bc41436b416d45cbc35618d02a6b3c5d8bfe49d2d0d193292e"
+    assert (
+        digest_of(small_order(), np.arange(77))
+        == "3d0b57ad0da162bc41436b416d45cbc35618d02a6b3c5d8bfe49d2d0d193292e"
+    )
     full = stage_sized()
-    assert digest_of(full, np.arange(0, full.windows, 99_991)) == "73b32c5f0a206ad28d862c43952cb2207261c616b53a70a6b3a3e31de4ec1248"
+    assert (
+        digest_of(full, np.arange(0, full.windows, 99_991))
+        == "73b32c5f0a206ad28d862c43952cb2207261c616b53a70a6b3a3e31de4ec1248"
+    )
 
 
 def digest_of(order: Order, indices: np.ndarray) -> str:
@@ -231,11 +250,12 @@ def digest_of(order: Order, indices: np.ndarray) -> str:
 
 
 def test_a_scaled_down_stage_stays_within_its_bound_everywhere() -> None:
-    from smolmix.derivation import weights
-    from smolmix.apportion import largest_remainder
-    from smolmix.tree import build_tree, locate, prefix_bounds
-
-    for stage, preset in (("stage1", "blog"), ("stage2", "blog"), ("stage3", "released"), ("64k", "released")):
+    for stage, preset in (
+        ("stage1", "blog"),
+        ("stage2", "blog"),
+        ("stage3", "released"),
+        ("64k", "released"),
+    ):
         total = 5000
         counts = largest_remainder(weights(stage, preset), total)
         tree = build_tree(counts)
