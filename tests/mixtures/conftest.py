@@ -153,7 +153,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_source(tokens, source, package)
     plans = build / "sample" / "plans"
     names = ("dclm", "stack-edu-python", "finemath-4plus", "wiki-mcq-14m")
-    first = dict(zip(names, (Fraction(17, 20), Fraction(1, 10), Fraction(1, 20), Fraction(0)), strict=True))
+    first = dict(zip(names, (Fraction(17, 20), Fraction(3, 20), Fraction(0), Fraction(0)), strict=True))
     second = dict(zip(names, (Fraction(3, 4), Fraction(3, 20), Fraction(1, 10), Fraction(0)), strict=True))
     stage1 = write_plan(plans / "stage1-blog", 1, first, 40, None)
     write_plan(plans / "stage2-blog", 2, second, 20, stage1)
