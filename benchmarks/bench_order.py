@@ -34,16 +34,19 @@ LOOK_UPS = 2_000_000
 
 @contextmanager
 def timed(what: str) -> Iterator[None]:
+    """Print how long the block took."""
     start = time.perf_counter()
     yield
     print(f"{what:<58} {time.perf_counter() - start:8.3f} s")
 
 
 def peak_mb() -> int:
+    """Return the peak memory of this process."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 def recipes_of(last: Recipe) -> list[str]:
+    """Return the sources of a recipe and of all that it follows."""
     return names_of(stage.recipe for stage in chain(last))
 
 
@@ -67,6 +70,7 @@ def million_shards(recipe: Recipe, shards: int = 1_000_000) -> Supply:
 
 
 def bench_plan() -> None:
+    """Plan, write and load stages 1 and 2 on a million shards."""
     with timed("imports and recipes of stage 2"):
         recipe = load_recipe("2")
         chain(recipe)
@@ -87,12 +91,14 @@ def bench_plan() -> None:
 
 
 def released_stage_1() -> Plan:
+    """Return the largest stage, planned without data."""
     recipe = load_recipe("1")
     supply = supply_from_registry(recipe, recipes_of(recipe), load_registry())
     return plan_stage(recipe, supply, preset="released", profile="full")[0]
 
 
 def bench_order() -> None:
+    """Look up windows of the largest stage."""
     plan = released_stage_1()
     before = peak_mb()
     rng = np.random.default_rng(0)
@@ -131,12 +137,10 @@ def bench_index() -> None:
             source[begin : begin + LOOK_UPS] = got.source
             place[begin : begin + LOOK_UPS] = got.window
     held = source.nbytes + place.nbytes
-    print(
-        f"stored index: {held / 1e6:.0f} MB for {rows:,} windows, {10 * 4_720_000 * 576 / 1e9:.0f} GB for all three stages"
-    )
-    print(
-        f"order:        {sum(16 * s.shards for s in plan.sources) / 1e6:.2f} MB of pass tables for any number of windows"
-    )
+    whole = 10 * 4_720_000 * 576 / 1e9
+    tables = sum(16 * one.shards for one in plan.sources) / 1e6
+    print(f"stored index: {held / 1e6:.0f} MB for {rows:,} windows, {whole:.0f} GB for all three stages")
+    print(f"order:        {tables:.2f} MB of pass tables for any number of windows")
 
 
 def bench_rounds() -> None:
