@@ -120,7 +120,7 @@ def _problem(source: Source, *, token: bool) -> str:
     if source.hub is None:
         return "origin not published: point it at data of your own (--registry)"
     if source.hub.gated and not token:
-        return f"{source.hub.dataset} is gated and no token is set: ask for access on its page, then `hf auth login`"
+        return f"{source.hub.dataset} is gated, no token is set: ask for access there, then `hf auth login`"
     contents = "contents come from Software Heritage: " if source.hub.contents == "software_heritage" else ""
     if contents and "SMOLDATA_CONTENTS_URL" not in os.environ:
         return contents + "a bulk download needs an agreement with them"

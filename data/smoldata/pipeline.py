@@ -121,7 +121,7 @@ class CountedFilter(PipelineStep):  # type: ignore[misc]
 
 
 class DropDuplicates(PipelineStep):  # type: ignore[misc]
-    """Drops a text that the task has seen before; copies in other tasks are dropped when the files are merged."""
+    """Drops a text that the task has seen before; copies across tasks are dropped in the merge."""
 
     type = "🫂 - DEDUP"
     name = "exact"

@@ -232,7 +232,8 @@ def _validated(value: dict[str, Any], path: Path) -> Registry:
 
 
 def _explain(error: ValidationError, path: Path) -> str:
-    first = error.errors()[0]
+    # A misspelt key is also a missing one: naming the misspelling says both.
+    first = min(error.errors(), key=lambda entry: entry["type"] != "extra_forbidden")
     place = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         known = _known_keys(first["loc"])

@@ -7,6 +7,7 @@ parent.
 
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,7 @@ from typing import TypeVar
 from smoldata.errors import SmolError
 
 T = TypeVar("T")
+_STOP_SECONDS = 5.0
 
 
 def run_all(work: Sequence[Callable[[], T]], workers: int) -> Iterator[T]:
@@ -47,13 +49,19 @@ def run_all(work: Sequence[Callable[[], T]], workers: int) -> Iterator[T]:
 
 
 def _stop(pool: ProcessPoolExecutor) -> None:
+    running = list((pool._processes or {}).values())  # noqa: SLF001 - no public way to end running work
     pool.shutdown(wait=False, cancel_futures=True)
-    for process in list((pool._processes or {}).values()):  # noqa: SLF001 - no public way to end running work
+    for process in running:
         process.terminate()
-    pool.shutdown(wait=True)
+    for process in running:
+        process.join(_STOP_SECONDS)
+        if process.is_alive():
+            process.kill()
 
 
 def _watch_parent() -> None:
+    # Ctrl-C reaches the whole process group; the parent alone decides what happens then.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = os.getppid()
 
     def watch() -> None:
