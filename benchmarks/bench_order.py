@@ -120,9 +120,8 @@ def bench_order() -> None:
     with timed("1,000 single look-ups"):
         for index in questions["random"][:1000]:
             plan.at(int(index))
-    print(
-        f"memory above imports and plan: {peak_mb() - before} MB, of which {5 * LOOK_UPS * 8 // 10**6} are answers"
-    )
+    answers = 5 * LOOK_UPS * 8 // 10**6
+    print(f"memory above imports and plan: {peak_mb() - before} MB, of which {answers} are the answers")
 
 
 def bench_index() -> None:
@@ -172,9 +171,8 @@ PARTS = {"plan": bench_plan, "order": bench_order, "index": bench_index, "rounds
 
 if __name__ == "__main__":
     asked = sys.argv[1:] or list(PARTS)
-    print(
-        f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, Python {sys.version.split()[0]}, numpy {np.__version__}"
-    )
+    versions = f"Python {sys.version.split()[0]}, numpy {np.__version__}"
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {versions}")
     for part in asked:
         print(f"\n== {part}")
         PARTS[part]()

@@ -2,8 +2,8 @@
 
 ``order_at('stage2-blog', first, amount)``, ``order_of_step('stage2-blog', step)`` and ``order_index(...)``
 then work in a bare DuckDB shell. Stored are the tree (one row a plan) and the shards that the stage opens
-(one row each and pass), never the samples. Cost: 0.1 s a plan, about a second a million opened shards; a batch of
-576 takes some 50 ms.
+(one row each and pass), never the samples. Cost: 0.1 s a plan, about a second a million opened shards;
+a batch of 576 takes some 50 ms.
 """
 
 from collections.abc import Iterable

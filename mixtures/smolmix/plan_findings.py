@@ -15,30 +15,32 @@ MANY_PASSES: Final = Fraction(4)
 """Repeats up to here cost little (Muennighoff et al. 2023, arXiv 2305.16264)."""
 
 
-def absent_sources(leaves: Iterable[Node], sizes: Mapping[str, Any], recipe: Recipe) -> list[Finding]:
-    """Return a finding for each source without a training window, with the weight that went to its group."""
-    found = []
-    for leaf in sorted(leaves, key=lambda leaf: leaf.name):
-        windows = sizes.get(leaf.name, ())
-        if windows is None or (len(windows) and int(windows.sum()) > 0):
-            continue
-        group = "/".join(leaf.path[:-1]) or "the recipe"
-        why = (
-            "has no training shards"
-            if not len(windows)
-            else f"has no shard of {recipe.sequence_length + 1} tokens"
-        )
-        found.append(
-            Finding(
-                "absent-source",
-                "warning",
-                leaf.name,
-                f"{leaf.name} {why}; its {decimal_text(leaf.weight * 100, 4)} % went to the present "
-                f"sources of {group}, in the proportion of their weights",
-                "build documents and tokens for it, or point the registry at text of your own",
-            )
-        )
-    return found
+def absent_sources(root: Node, sizes: Mapping[str, Any], recipe: Recipe) -> list[Finding]:
+    """Return a finding for each source without a training window, with the weight that others took over."""
+    absent = {leaf.name: leaf for leaf in root.leaves() if _is_empty(sizes.get(leaf.name, ()))}
+    return [_absent(absent[name], root, absent, sizes, recipe) for name in sorted(absent)]
+
+
+def _is_empty(windows: Any) -> bool:
+    return windows is not None and (not len(windows) or int(windows.sum()) == 0)
+
+
+def _absent(
+    leaf: Node, root: Node, absent: Mapping[str, Node], sizes: Mapping[str, Any], recipe: Recipe
+) -> Finding:
+    has_shards = len(sizes.get(leaf.name, ())) > 0
+    why = f"has no shard of {recipe.sequence_length + 1} tokens" if has_shards else "has no training shards"
+    # The nearest group above with something left takes the weight over.
+    groups = root.find(leaf.name)[:-1]
+    heir = next(g for g in reversed(groups) if any(one.name not in absent for one in g.leaves()))
+    return Finding(
+        "absent-source",
+        "warning",
+        leaf.name,
+        f"{leaf.name} {why}; its {decimal_text(leaf.weight * 100, 4)} % went to the present sources of "
+        f"{'/'.join(heir.path) or 'all groups'}, in the proportion of their weights",
+        "build documents and tokens for it, or point the registry at text of your own",
+    )
 
 
 def about_budget(budget: BudgetPlan, steps: int, recipe: Recipe) -> list[Finding]:

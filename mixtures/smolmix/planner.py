@@ -158,7 +158,7 @@ class _Planner:
             )
         published = self.preset.tree.weights()
         weights = redistribute(self.root, self.present)
-        self.findings += plan_findings.absent_sources(self.leaves.values(), self.sizes, self.recipe)
+        self.findings += plan_findings.absent_sources(self.root, self.sizes, self.recipe)
         steps, budget = self._budget(weights)
         places = {name: self._enter(name) for name in self.present}
         weights, counts = self._counts(weights, steps, places)

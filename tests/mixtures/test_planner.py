@@ -67,7 +67,9 @@ def test_a_small_plan_by_hand(tmp_path: Path) -> None:
     # 205 tokens = 5 steps of 40 and 5 left over = 50 windows. c's 10 % of g goes to a and b, 2 : 1.
     plan = plan_stage(recipe(tmp_path), supply(a=[52, 23], b=[99], d=[500]), profile="hub")[0]
     assert (plan.steps, plan.windows, plan.tokens, plan.budget.remainder_tokens) == (5, 50, 200, 5)
-    seen = {s.name: (s.status, s.published_weight, s.weight, s.windows, s.capacity_windows) for s in plan.sources}
+    seen = {
+        s.name: (s.status, s.published_weight, s.weight, s.windows, s.capacity_windows) for s in plan.sources
+    }
     assert seen == {
         "a": ("present", Fraction(3, 10), Fraction(1, 3), 17, 14),
         "b": ("present", Fraction(3, 20), Fraction(1, 6), 8, 19),
@@ -119,7 +121,9 @@ def test_unknown_size(tmp_path: Path) -> None:
     plan = plan_stage(recipe(tmp_path), supply(a=None, b=[99], d=[500]), profile="full")[0]
     a = plan.source("a")
     assert (a.status, a.capacity_windows, a.passes, a.shards) == ("unknown_size", None, None, 1)
-    assert [plan.at(i).window for i in range(plan.windows) if plan.at(i).source == "a"] == list(range(a.windows))
+    assert [plan.at(i).window for i in range(plan.windows) if plan.at(i).source == "a"] == list(
+        range(a.windows)
+    )
 
 
 def test_a_positive_weight_without_windows_is_a_finding(tmp_path: Path) -> None:
@@ -127,6 +131,14 @@ def test_a_positive_weight_without_windows_is_a_finding(tmp_path: Path) -> None:
     plan = plan_stage(recipe(tmp_path, text), supply(a=[999], b=[99], c=[99], d=[999]), profile="hub")[0]
     assert [f.source for f in plan.findings if f.code == "starved-source"] == ["b", "c"]
     assert plan.order.windows == plan.windows
+
+
+def test_an_absent_group_names_its_heirs(tmp_path: Path) -> None:
+    text = FIRST.replace("g: {share", "h: {share: 10%, members: {x: 1}}\n      g: {share").replace("d: 50%", "d: 40%")
+    plan = plan_stage(recipe(tmp_path, text), supply(a=[52, 23], b=[2], d=[500]), profile="hub")[0]
+    messages = {f.source: f.message for f in plan.findings if f.code == "absent-source"}
+    assert "x has no training shards; its 10 % went to the present sources of all groups" in messages["x"]
+    assert "b has no shard of 5 tokens; its 15 % went to the present sources of g" in messages["b"]
 
 
 @pytest.mark.parametrize(
@@ -179,7 +191,9 @@ def test_caps_over_the_curriculum(tmp_path: Path) -> None:
 
 
 weights_and_sizes = st.lists(
-    st.tuples(st.integers(1, 1000), st.lists(st.integers(0, 300), min_size=1, max_size=4)), min_size=1, max_size=8
+    st.tuples(st.integers(1, 1000), st.lists(st.integers(0, 300), min_size=1, max_size=4)),
+    min_size=1,
+    max_size=8,
 )
 
 
@@ -205,7 +219,10 @@ def test_laws_of_any_plan(given_: list[tuple[int, list[int]]], steps: int, rando
     prefix = np.arange(1, plan.windows + 1)
     for s in plan.sources:
         drawn = np.cumsum(samples.source == samples.names.index(s.name))
-        for share, bound in ((Fraction(s.windows, plan.windows), plan.prefix_bound), (s.weight, plan.weight_bound)):
+        for share, bound in (
+            (Fraction(s.windows, plan.windows), plan.prefix_bound),
+            (s.weight, plan.weight_bound),
+        ):
             error = np.abs(drawn * share.denominator - share.numerator * prefix)
             assert int(error.max()) <= bound * share.denominator
 
@@ -221,11 +238,22 @@ def test_the_whole_curriculum_without_data(full: list[Plan]) -> None:
     assert [plan.name for plan in full] == list(smolmix.recipe.shipped_recipes())  # type: ignore[attr-defined]
     assert [plan.preset for plan in full[:3]] == ["blog"] * 3
     # 8T, 2T and 1.1T in whole steps of 576 x 4096 tokens.
-    assert [plan.steps for plan in full] == [3_390_842, 847_710, 466_240, 20_000, 22_000, 140_000_000_000 // 4_194_304]
+    assert [plan.steps for plan in full] == [
+        3_390_842,
+        847_710,
+        466_240,
+        20_000,
+        22_000,
+        140_000_000_000 // 4_194_304,
+    ]
     starts = [sum(plan.steps for plan in full[:i]) for i in range(len(full))]
     assert [plan.start_step for plan in full] == starts
     for plan in full:
-        assert sum(s.tokens for s in plan.sources) == plan.tokens == plan.steps * plan.batch_windows * plan.sequence_length
+        assert (
+            sum(s.tokens for s in plan.sources)
+            == plan.tokens
+            == plan.steps * plan.batch_windows * plan.sequence_length
+        )
 
 
 def test_full_plans_say_what_is_unknown(full: list[Plan]) -> None:
@@ -256,7 +284,9 @@ def test_released_boundaries_are_the_published_ones() -> None:
 def test_budget_scales_the_last_stage_alone() -> None:
     last = load_recipe("2")
     names = names_of(stage.recipe for stage in chain(last))
-    plans = plan_stage(last, supply_from_registry(last, names, load_registry()), profile="full", budget="100B")
+    plans = plan_stage(
+        last, supply_from_registry(last, names, load_registry()), profile="full", budget="100B"
+    )
     assert plans[1].steps == 100_000_000_000 // 2_359_296
     assert plans[1].budget.asked == "100B"
     assert plans[0].steps == 3_390_842
@@ -289,7 +319,9 @@ def test_the_lock_says_which_part_changed(tmp_path: Path) -> None:
     again = plan_stage(recipe(tmp_path, f"# a comment\n{FIRST}"), base, profile="hub")[0].lock
     assert again == one
     shards = plan_stage(recipe(tmp_path), supply(a=[52, 24], b=[99], d=[500]), profile="hub")[0].lock
-    weights = plan_stage(recipe(tmp_path, FIRST.replace("a: 60%", "a: 61%").replace("b: 30%", "b: 29%")), base, profile="hub")
+    weights = plan_stage(
+        recipe(tmp_path, FIRST.replace("a: 60%", "a: 61%").replace("b: 30%", "b: 29%")), base, profile="hub"
+    )
     assert {part for part in one.parts if one.parts[part] != shards.parts[part]} == {"shards"}
     assert {part for part in one.parts if one.parts[part] != weights[0].lock.parts[part]} == {"recipe"}
     assert len({one.hash, shards.hash, weights[0].lock.hash}) == 3
@@ -304,7 +336,12 @@ def test_same_bytes_in_every_process(tmp_path: Path) -> None:
         "write_plan(plan_stage(r, supply, profile='full')[-1], Path(sys.argv[1]))"
     )
     for seed, locale in (("0", "C"), ("12345", "C.UTF-8")):
-        environment = {**os.environ, "PYTHONHASHSEED": seed, "LC_ALL": locale, "PYTHONPATH": os.pathsep.join(sys.path)}
+        environment = {
+            **os.environ,
+            "PYTHONHASHSEED": seed,
+            "LC_ALL": locale,
+            "PYTHONPATH": os.pathsep.join(sys.path),
+        }
         subprocess.run([sys.executable, "-c", program, str(tmp_path / seed)], check=True, env=environment)
     for name in ("plan.json", "shards.parquet"):
         assert (tmp_path / "0" / name).read_bytes() == (tmp_path / "12345" / name).read_bytes()
@@ -315,7 +352,11 @@ def test_broken_plans_are_refused(tmp_path: Path) -> None:
     folder = tmp_path / "plan"
     file = write_plan(plan, folder)
     whole = file.read_text()
-    for text, message in (("{", "not JSON"), ("{}", "format None"), (whole.replace('"steps"', '"stops"'), "not a whole plan")):
+    for text, message in (
+        ("{", "not JSON"),
+        ("{}", "format None"),
+        (whole.replace('"steps"', '"stops"'), "not a whole plan"),
+    ):
         file.write_text(text)
         with pytest.raises(IntegrityError, match=message):
             load_plan(folder)
