@@ -1,5 +1,6 @@
 """Real text from the running Python's own library, and tiny packages and registries that point at it."""
 
+import gzip
 import hashlib
 import io
 import sysconfig
@@ -22,7 +23,11 @@ def real_texts(count: int) -> list[str]:
 def make_sdist(path: Path, files: dict[str, bytes]) -> str:
     """Write an sdist with ``files`` under its top folder; return its sha256."""
     top = path.name.removesuffix(".tar.gz")
-    with tarfile.open(path, "w:gz") as archive:
+    with (
+        path.open("wb") as file,
+        gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as zipped,
+        tarfile.open(fileobj=zipped, mode="w") as archive,
+    ):
         for name, data in files.items():
             member = tarfile.TarInfo(f"{top}/{name}")
             member.size = len(data)

@@ -164,7 +164,9 @@ def test_too_many_bad_rows_are_refused(tmp_path: Path, suffix: str) -> None:
 
 def test_no_document_is_an_error_with_counts(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", [{"text": ""}, {"text": None}])
-    with pytest.raises(SourceError, match=r"no document in .*2 rows read, dropped: 1 empty_text, 1 null_text"):
+    with pytest.raises(
+        SourceError, match=r"no document in .*2 rows read, dropped: 1 empty_text, 1 null_text"
+    ):
         read(path)
 
 
@@ -206,9 +208,7 @@ def test_read_is_kept_plus_dropped(tmp_path_factory: pytest.TempPathFactory, val
         kept = [document.text for document in reader]
     except SourceError:
         kept = []
-    expected = [
-        value for value in values if isinstance(value, str) and value.strip() and value != "\ud800"
-    ]
+    expected = [value for value in values if isinstance(value, str) and value.strip() and value != "\ud800"]
     assert kept == expected
     assert reader.report.read == len(values) == reader.report.kept + sum(reader.report.dropped.values())
     assert reader.report.kept == len(expected)

@@ -138,7 +138,8 @@ def test_a_key_that_does_not_fit_is_named(tmp_path: Path, change: dict[str, obje
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("sources: [", "is not YAML"), ("a: 1", "no `sources:` mapping"), ("- 1", "no `sources:`")]
+    ("text", "message"),
+    [("sources: [", "is not YAML"), ("a: 1", "no `sources:` mapping"), ("- 1", "no `sources:`")],
 )
 def test_a_file_that_is_no_registry(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "own.yaml").write_text(text, encoding="utf-8")

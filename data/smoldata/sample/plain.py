@@ -91,6 +91,9 @@ def _prose_lines(lines: list[str]) -> Iterator[str]:
         indent = len(line) - len(line.lstrip())
         if block_indent >= 0 and (not line.strip() or indent > block_indent):
             continue
+        if block_indent >= 0:
+            # The empty line that ends a block is inside it.
+            yield ""
         block_indent = -1
         if _DIRECTIVE.match(line):
             name, colons, _ = line.strip()[3:].partition("::")
