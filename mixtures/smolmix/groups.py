@@ -84,6 +84,8 @@ class WeightTree:
 
     root: Node
     findings: tuple[Finding, ...]
+    total: Fraction
+    """What the literals of the top level sum to before they are normalised."""
 
     def weights(self) -> dict[str, Fraction]:
         """Return the weight of each source; they sum to exactly 1."""
@@ -219,7 +221,7 @@ def resolve(root: Member, where: str) -> WeightTree:
             )
         seen[leaf.name] = leaf.path
     assert sum((leaf.weight for leaf in node.leaves()), Fraction(0)) == 1, "weights must sum to one"
-    return WeightTree(node, tuple(findings))
+    return WeightTree(node, tuple(findings), total)
 
 
 _Units = dict[int, Fraction]

@@ -50,7 +50,7 @@ def make_lock(
     tokenizer = supply.tokenizer
     parts = {
         "recipe": digest(_recipe_content(recipe, preset, profile, asked)),
-        "registry": digest({name: supply.registry.get(name) for name in preset.tree.weights()}),
+        "registry": digest({n: supply.registry[n] for n in preset.tree.weights() if n in supply.registry}),
         "shards": shards,
         "tokenizer": digest([tokenizer.name, tokenizer.sha256, tokenizer.eos_id, tokenizer.token_width]),
         "seeds": digest([recipe.seed, fraction_text(recipe.validation)]),

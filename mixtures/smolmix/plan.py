@@ -137,12 +137,29 @@ class Plan:
 
     def shard_windows(self) -> dict[str, I64 | None]:
         """Return the windows of each shard by source, in ordinal order; None for a source of unknown size."""
-        from smolmix.shard_table import read_windows, windows_by_source
+        from smolmix.shard_table import windows_by_source
+
+        return windows_by_source(self._shard_columns("source", "windows"))
+
+    def shard_tokens(self) -> dict[str, int | None]:
+        """Return the training tokens of each source at hand; None: unknown size."""
+        from smolmix.shard_table import tokens_by_source
+
+        return tokens_by_source(self._shard_columns("source", "tokens"))
+
+    def shard_identities(self) -> dict[str, tuple[list[str], list[int | None], list[int | None]]]:
+        """Return content hashes (may be empty), tokens and bytes of each source's shards, by ordinal."""
+        from smolmix.shard_table import identities_by_source
+
+        return identities_by_source(self._shard_columns("source", "xxh3_128", "tokens", "bytes"))
+
+    def _shard_columns(self, *names: str) -> Any:
+        from smolmix.shard_table import read_columns
 
         if self.table is not None:
-            return windows_by_source(self.table)
+            return self.table.select(list(names))
         assert self.folder is not None, "a plan is made or loaded"
-        return read_windows(self.folder / "shards.parquet")
+        return read_columns(self.folder / "shards.parquet", names)
 
     def at(self, index: int) -> Sample:
         """Return (source, pass, shard, window) of a sample index."""

@@ -4,7 +4,7 @@ Columns only, no Python object a shard: a million shards take about a second to 
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -97,35 +97,53 @@ def write_shards(table: Any, path: Path) -> None:
         )
 
 
-def read_windows(path: Path) -> dict[str, I64 | None]:
-    """Return the windows of each shard by source from a ``shards.parquet``.
+def read_columns(path: Path, names: Collection[str]) -> Any:
+    """Return columns of a ``shards.parquet``.
 
     Raises:
         InputError: the file is missing or cannot be read.
     """
     try:
-        table = pq.read_table(
-            path, columns=["source", "windows"], read_dictionary=["source"], memory_map=True
-        )
+        return pq.read_table(path, columns=list(names), read_dictionary=["source"], memory_map=True)
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"cannot read {path}: {error}; plan again") from error
-    return windows_by_source(table)
 
 
 def windows_by_source(table: Any) -> dict[str, I64 | None]:
-    """Return the windows of each shard by source; the table is sorted by (source, ordinal)."""
+    """Return the windows of each shard by source; None: unknown size."""
+    windows = table.column("windows").fill_null(-1).to_numpy()
+    found: dict[str, I64 | None] = {}
+    for name, begin, end in _runs(table):
+        sizes = np.ascontiguousarray(windows[begin:end], np.int64)
+        found[name] = None if int(sizes[0]) < 0 else sizes
+    return found
+
+
+def tokens_by_source(table: Any) -> dict[str, int | None]:
+    """Return the tokens of each source; None: unknown size."""
+    tokens = table.column("tokens").fill_null(-1).to_numpy()
+    return {name: None if int(tokens[b]) < 0 else int(tokens[b:e].sum()) for name, b, e in _runs(table)}
+
+
+def identities_by_source(table: Any) -> dict[str, tuple[list[str], list[int | None], list[int | None]]]:
+    """Return content hashes, tokens and bytes of each source's shards, in ordinal order."""
+    columns = [table.column(name) for name in ("xxh3_128", "tokens", "bytes")]
+    return {
+        name: (columns[0][b:e].to_pylist(), columns[1][b:e].to_pylist(), columns[2][b:e].to_pylist())
+        for name, b, e in _runs(table)
+    }
+
+
+def _runs(table: Any) -> Iterator[tuple[str, int, int]]:
+    """Yield (source, first row, row after the last); the table is sorted by source."""
     column = table.column("source")
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
     column = column.unify_dictionaries().combine_chunks()
     column = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
     codes = column.indices.to_numpy(zero_copy_only=False)
-    windows = table.column("windows").fill_null(-1).to_numpy()
-    cuts = np.flatnonzero(np.diff(codes)) + 1
     names = column.dictionary.to_pylist()
-    bounds = [0, *cuts.tolist(), codes.size] if codes.size else [0]
-    found: dict[str, I64 | None] = {}
+    cuts = (np.flatnonzero(np.diff(codes)) + 1).tolist()
+    bounds = [0, *cuts, codes.size] if codes.size else [0]
     for begin, end in pairwise(bounds):
-        sizes = np.ascontiguousarray(windows[begin:end], np.int64)
-        found[names[codes[begin]]] = None if int(sizes[0]) < 0 else sizes
-    return found
+        yield names[codes[begin]], begin, end
