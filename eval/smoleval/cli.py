@@ -23,9 +23,17 @@ def _group() -> None:
 @app.command()
 def heldout(
     checkpoint: Annotated[
-        Path, typer.Argument(help="A checkpoint in Hugging Face form, or the folder of a run.")
-    ],
-    bundle: Annotated[Path, typer.Option(help="The bundle whose validation split is scored.")],
+        Path | None,
+        typer.Argument(
+            help="A checkpoint in Hugging Face form, or a run [default: the newest run of --build]."
+        ),
+    ] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="The bundle whose validation split is scored [default: the run's].")
+    ] = None,
+    build: Annotated[Path, typer.Option(help="The build folder in which runs are looked for.")] = Path(
+        "build"
+    ),
     root: Annotated[
         Path | None, typer.Option(help="Where the shards are, if not where the bundle says.")
     ] = None,
@@ -39,17 +47,20 @@ def heldout(
 ) -> None:
     """Score a checkpoint on text that no training window holds: loss and bits per byte, per source.
 
-    Example: smoleval heldout build/sample/runs/stage2-blog-tiny --bundle build/sample/bundles/stage2-blog
+    Example: smoleval heldout build/sample/runs/stage2-blog-tiny
     """
     from smoldata.console import progress, say
     from smoldata.errors import TokenizerError
-    from smoleval.heldout import Settings, score_checkpoint, validation_splits
     from smoleval.scores import write_scores
     from smoltrain.bundle import open_bundle
+    from smoltrain.cli import need_torch
     from smoltrain.pieces import load_pieces, tokenizer_of
+    from smoltrain.run import bundle_of, newest_run, run_of
 
-    opened = open_bundle(bundle, root)
-    folder = newest_checkpoint(checkpoint)
+    given = checkpoint or newest_run(build)
+    opened = open_bundle(bundle or bundle_of(run_of(given)), root)
+    need_torch()
+    folder = newest_checkpoint(given)
     try:
         pieces = load_pieces(tokenizer_of(opened, tokenizer))
     except TokenizerError as error:
@@ -57,6 +68,8 @@ def heldout(
             raise
         say(f"no bits per byte: {error}")
         pieces = None
+    from smoleval.heldout import Settings, score_checkpoint, validation_splits
+
     settings = Settings(length or opened.sequence_length, max_tokens)
     with progress("held-out loss", len(validation_splits(opened))) as advance:
         scores = score_checkpoint(folder, opened, settings, pieces, advance)
@@ -67,7 +80,9 @@ def heldout(
 
 def newest_checkpoint(path: Path) -> Path:
     """Return ``path``, or the newest checkpoint in it if it is a run."""
-    found = sorted(path.glob("checkpoints/step-*[0-9]"))
+    from smoltrain.checkpoint import complete
+
+    found = complete(path / "checkpoints")
     return found[-1] if found else path
 
 

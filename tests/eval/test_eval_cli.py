@@ -27,11 +27,16 @@ def test_help_is_light_and_has_an_example() -> None:
 
 
 def test_usage_errors_exit_2(small_house: "SmallHouse") -> None:
-    assert run("heldout").returncode == 2
-    seen = run("heldout", "nowhere", "--bundle", str(small_house.build))
-    assert seen.returncode == 2
-    assert "is not a bundle" in seen.stderr
-    assert "Traceback" not in seen.stderr
+    assert run("heldout", "--max-tokens", "0").returncode == 2
+    for arguments, words in (
+        (["nowhere", "--bundle", str(small_house.build)], "is not a bundle"),
+        (["nowhere"], "is no run and no checkpoint of one"),
+        (["--build", str(small_house.build)], "there is no trained run in"),
+    ):
+        seen = run("heldout", *arguments)
+        assert seen.returncode == 2
+        assert words in " ".join(seen.stderr.split())
+        assert "Traceback" not in seen.stderr
 
 
 def test_a_trained_run_is_scored(
@@ -43,10 +48,10 @@ def test_a_trained_run_is_scored(
     import smoleval.cli
     import smoltrain.cli
 
-    bundle, out = str(small_house.bundle), tmp_path / "run"
+    bundle, out = str(small_house.bundle), tmp_path / "sample" / "runs" / "trial"
     smoltrain.cli.app(["train", "--bundle", bundle, "--steps", "2", "--out", str(out)], standalone_mode=False)
     assert "not nanotron" in capsys.readouterr().err
-    smoleval.cli.app(["heldout", str(out), "--bundle", bundle, "--max-tokens", "300"], standalone_mode=False)
+    smoleval.cli.app(["heldout", "--build", str(tmp_path), "--max-tokens", "300"], standalone_mode=False)
     seen = capsys.readouterr()
     assert "(mixture)" in seen.out
     assert "no bits per byte: " in seen.err

@@ -53,7 +53,6 @@ def train(
     from smoltrain.bundle import open_bundle
     from smoltrain.hyperparameters import rope_theta_of, size_named
     from smoltrain.run import Settings
-    from smoltrain.train import train as run_training
 
     rate = size_named(size).learning_rate if learning_rate is None else learning_rate
     opened = open_bundle(bundle, root)
@@ -69,12 +68,26 @@ def train(
         seed=seed,
     )
     folder = out or default_run(opened, size)
+    need_torch()
+    from smoltrain.train import train as run_training
+
     _show(run_training(opened, settings, folder, fresh=fresh), as_json=as_json)
 
 
 def default_run(bundle: "Bundle", size: str) -> Path:
     """Return where a run goes unless said otherwise: ``runs/`` beside ``bundles/``."""
     return bundle.folder.resolve().parent.parent / "runs" / f"{bundle.folder.resolve().name}-{size}"
+
+
+def need_torch() -> None:
+    """Raise :class:`InputError` that says how to install it, if torch or transformers is missing."""
+    from importlib.util import find_spec
+
+    from smoldata.errors import InputError
+
+    missing = [name for name in ("torch", "transformers", "safetensors") if find_spec(name) is None]
+    if missing:
+        raise InputError(f"{' and '.join(missing)} not installed; run `make setup-train`")
 
 
 def _check_steps(bundle: "Bundle", steps: int) -> None:
@@ -139,11 +152,14 @@ def what(
 
 
 @ledger_app.command("check")
-def ledger_check(run: Path, bundle: BundleOption, as_json: JsonOption = False) -> None:
+def ledger_check(
+    run: Annotated[Path, typer.Argument(help="The run's folder.")],
+    bundle: Annotated[Path | None, typer.Option(help="The bundle [default: the one the run names].")] = None,
+    as_json: JsonOption = False,
+) -> None:
     """Prove that what a run consumed is exactly what was planned.
 
-    Example: smoltrain ledger check build/sample/runs/stage2-blog-tiny --bundle
-    build/sample/bundles/stage2-blog
+    Example: smoltrain ledger check build/sample/runs/stage2-blog-tiny
     """
     import json
     from dataclasses import asdict
@@ -151,9 +167,9 @@ def ledger_check(run: Path, bundle: BundleOption, as_json: JsonOption = False) -
     from smoldata.console import table
     from smoltrain.bundle import open_bundle
     from smoltrain.ledger import check_ledger
-    from smoltrain.run import RunFolder
+    from smoltrain.run import RunFolder, bundle_of, run_of
 
-    proof = check_ledger(RunFolder(run).ledger, open_bundle(bundle))
+    proof = check_ledger(RunFolder(run).ledger, open_bundle(bundle or bundle_of(run_of(run))))
     if as_json:
         print(json.dumps(asdict(proof), indent=2))
         return

@@ -10,6 +10,7 @@
 """
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -63,7 +64,7 @@ class RunFolder:
         """Return the record of what was asked."""
         return self.path / "run.json"
 
-    def prepare(self, settings: Settings, environment: dict[str, object]) -> None:
+    def prepare(self, settings: Settings, bundle: Path, environment: dict[str, object]) -> None:
         """Record a new run, or make sure that the one here was asked the same; clear what a kill left.
 
         Raises :class:`InputError` that names the settings which differ.
@@ -77,6 +78,7 @@ class RunFolder:
                 {
                     "format_version": FORMAT_VERSION,
                     "trainer": TRAINER,
+                    "bundle": Path(os.path.relpath(bundle, self.path)).as_posix(),
                     "settings": asdict(settings),
                     "environment": environment,
                 },
@@ -105,9 +107,25 @@ class RunFolder:
         self.facts.unlink(missing_ok=True)
 
 
-def read_settings(run: Path) -> Settings:
-    """Return what a run was asked; raises :class:`InputError` if there is no run."""
-    facts = RunFolder(run).facts
-    if not facts.is_file():
-        raise InputError(f"{run} is not a run: it has no run.json; make one with `smoltrain train`")
-    return Settings(**json.loads(facts.read_text(encoding="utf-8"))["settings"])
+def run_of(path: Path) -> Path:
+    """Return the run that ``path`` is, or is a checkpoint of; raises :class:`InputError` if neither."""
+    for folder in (path, path.parent.parent):
+        if RunFolder(folder).facts.is_file():
+            return folder
+    raise InputError(f"{path} is no run and no checkpoint of one; make a run with `make train STAGE=2`")
+
+
+def bundle_of(run: Path) -> Path:
+    """Return the bundle's folder that a run was trained on, as the run recorded it."""
+    facts = json.loads(RunFolder(run).facts.read_text(encoding="utf-8"))
+    return run / str(facts["bundle"])
+
+
+def newest_run(build: Path) -> Path:
+    """Return the run with the newest checkpoint under a build folder; raises :class:`InputError` if none."""
+    states = [
+        path for path in build.glob("*/runs/*/checkpoints/step-*/state.json") if ".tmp-" not in str(path)
+    ]
+    if not states:
+        raise InputError(f"there is no trained run in {build}; make one with `make train STAGE=2`")
+    return max(states, key=lambda path: path.stat().st_mtime_ns).parents[2]

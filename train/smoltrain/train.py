@@ -60,7 +60,7 @@ def train(bundle: Bundle, settings: Settings, out: Path, *, fresh: bool = False)
     with single_writer(out), _deterministic():
         if fresh:
             run.clear()
-        run.prepare(settings, _environment())
+        run.prepare(settings, bundle.folder, _environment())
         started = time.monotonic()
         trainer = _Trainer(bundle, settings, run)
         trainer.go_on()
