@@ -22,7 +22,9 @@ def test_counts_sum_to_the_total_and_are_within_one_window(weights: dict[str, Fr
 
 
 @given(exact_weights(), st.integers(0, 10**9), st.randoms())
-def test_the_order_of_the_input_changes_nothing(weights: dict[str, Fraction], total: int, random: object) -> None:
+def test_the_order_of_the_input_changes_nothing(
+    weights: dict[str, Fraction], total: int, random: object
+) -> None:
     items = list(weights.items())
     random.shuffle(items)  # type: ignore[attr-defined]
     assert largest_remainder(dict(items), total) == largest_remainder(weights, total)

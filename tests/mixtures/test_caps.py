@@ -43,7 +43,12 @@ def test_surplus_goes_to_the_group_first() -> None:
     node = root(FLAT)
     caps = Caps(Fraction(4), None, "redistribute")
     weights, findings = apply_caps(node, weights_of(node), 100, caps, rooms(a=5, b=50, c=50, d=50))
-    assert weights == {"a": Fraction(20, 100), "b": Fraction(40, 100), "c": Fraction(30, 100), "d": Fraction(10, 100)}
+    assert weights == {
+        "a": Fraction(20, 100),
+        "b": Fraction(40, 100),
+        "c": Fraction(30, 100),
+        "d": Fraction(10, 100),
+    }
     assert [finding.source for finding in findings] == ["a"]
 
 
@@ -51,7 +56,12 @@ def test_a_full_group_gives_to_its_siblings() -> None:
     node = root(FLAT)
     caps = Caps(Fraction(1), None, "redistribute")
     weights, _ = apply_caps(node, weights_of(node), 100, caps, rooms(a=20, b=10, c=500, d=500))
-    assert weights == {"a": Fraction(20, 100), "b": Fraction(10, 100), "c": Fraction(525, 1000), "d": Fraction(175, 1000)}
+    assert weights == {
+        "a": Fraction(20, 100),
+        "b": Fraction(10, 100),
+        "c": Fraction(525, 1000),
+        "d": Fraction(175, 1000),
+    }
 
 
 def test_the_curriculum_cap_counts_the_passes_before() -> None:
@@ -70,7 +80,9 @@ def test_all_at_their_caps() -> None:
 
 def test_unknown_sizes_have_no_cap() -> None:
     node = root({"a": "50%", "b": "50%"})
-    weights, _ = apply_caps(node, weights_of(node), 100, Caps(Fraction(1), None, "redistribute"), rooms(a=None, b=10))
+    weights, _ = apply_caps(
+        node, weights_of(node), 100, Caps(Fraction(1), None, "redistribute"), rooms(a=None, b=10)
+    )
     assert weights == {"a": Fraction(9, 10), "b": Fraction(1, 10)}
 
 

@@ -137,7 +137,9 @@ def test_an_absent_group_gives_its_weight_to_its_siblings() -> None:
 
 
 @given(nested(), st.data())
-def test_redistribution_sums_to_one_and_keeps_proportions(members: dict[str, Any], data: st.DataObject) -> None:
+def test_redistribution_sums_to_one_and_keeps_proportions(
+    members: dict[str, Any], data: st.DataObject
+) -> None:
     tree = tree_of({"normalise": "true", "members": members})
     names = sorted(tree.weights())
     present = frozenset(data.draw(st.lists(st.sampled_from(names), min_size=1)))

@@ -27,7 +27,9 @@ def test_share_literals_are_exact(text: str, value: Fraction) -> None:
     assert parse_share(text) == value
 
 
-@pytest.mark.parametrize("text", ["", "1e-3", "-5%", "nan", "0x1", "1/0", "0", "0%", "85 percent", "1_0", ".5", "9" * 99])
+@pytest.mark.parametrize(
+    "text", ["", "1e-3", "-5%", "nan", "0x1", "1/0", "0", "0%", "85 percent", "1_0", ".5", "9" * 99]
+)
 def test_what_is_no_share_is_refused(text: str) -> None:
     with pytest.raises(RecipeError):
         parse_share(text)
@@ -63,7 +65,9 @@ def test_what_is_no_budget_is_refused(text: str) -> None:
 
 def test_the_three_units_of_a_budget_agree() -> None:
     wanted = 7 * 576 * 4096
-    assert {parse_budget(text).tokens(4096, 576) for text in ("7 steps", f"{7 * 576} windows", str(wanted))} == {wanted}
+    assert {
+        parse_budget(text).tokens(4096, 576) for text in ("7 steps", f"{7 * 576} windows", str(wanted))
+    } == {wanted}
 
 
 @given(st.fractions())

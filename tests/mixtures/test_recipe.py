@@ -121,7 +121,9 @@ def test_mistakes_are_named_with_their_line(old: str, new: str, message: str) ->
 
 
 def test_scalars_stay_text() -> None:
-    text = OWN.replace("books: 70%", "no: 35%\n  on: 0.350").replace("name: mine", "name: mine\ndescription: 1_000")
+    text = OWN.replace("books: 70%", "no: 35%\n  on: 0.350").replace(
+        "name: mine", "name: mine\ndescription: 1_000"
+    )
     recipe = own(text)
     assert recipe.description == "1_000"
     assert recipe.preset().tree.weights()["no"] == recipe.preset().tree.weights()["on"] == Fraction(7, 20)
