@@ -25,6 +25,29 @@ VIEWS = (
     "sources", "documents", "shards", "allocation", "stages",
     "exposure", "planned_shards", "staging", "findings",
 )  # fmt: skip
+LOOKUPS = {
+    "docs_at": (
+        "MACRO TABLE",
+        "The documents that a step of a stage (from 0) reads, with the tokens of each: docs_at(plan, step).",
+        "SELECT source, id, tokens FROM docs_at('stage2-blog', 0)",
+    ),
+    "steps_of": (
+        "MACRO TABLE",
+        "The steps at which a stage reads a document: steps_of(document id, plan).",
+        "SELECT step, pass FROM steps_of((SELECT min(id) FROM docs_at('stage2-blog', 0)), 'stage2-blog')",
+    ),
+    "order_at": (
+        "MACRO TABLE",
+        "The windows that a stage reads from a sample index on: order_at(plan, first index, how many).",
+        "SELECT * FROM order_at('stage2-blog', 0, 8)",
+    ),
+    "order_of_step": (
+        "MACRO TABLE",
+        "The windows that a step of a stage (from 0) reads: order_of_step(plan, step).",
+        "SELECT * FROM order_of_step('stage2-blog', 0)",
+    ),
+}
+"""Functions of the catalog: kind, what they answer, an example."""
 _PLAN_FORMAT = 1
 _NO_DOCUMENTS = """CREATE VIEW documents AS
 SELECT NULL::VARCHAR AS profile, NULL::VARCHAR AS source, NULL::VARCHAR AS split, NULL::VARCHAR AS id,
@@ -57,6 +80,7 @@ def write_catalog(build: Path, registry: Registry | None = None) -> Path:
             _load_staging(connection, profile)
         _load_registry(connection, registry or load_registry())
         _create_views(connection, build)
+        _create_lookups(connection, build)
         connection.execute("COMMIT")
     return path
 
@@ -80,6 +104,19 @@ def _create_views(connection: duckdb.DuckDBPyConnection, build: Path) -> None:
         connection.execute("INSERT INTO store.examples VALUES (?, ?)", [name, example])
 
 
+def _create_lookups(connection: duckdb.DuckDBPyConnection, build: Path) -> None:
+    """Add the order of every plan and what is asked of it: ``order_at``, ``docs_at``, ``steps_of``."""
+    from smolmix.order_sql import install_order_macros
+    from smolmix.plan import load_plan
+
+    plans = [load_plan(path) for path in sorted(build.glob("*/plans/*/plan.json"))]
+    install_order_macros(connection, [plan for plan in plans if plan.windows])
+    connection.execute(_sql("lookups"))
+    for name, (kind, description, example) in LOOKUPS.items():
+        connection.execute(f"COMMENT ON {kind} {name} IS {_quoted(description)}")
+        connection.execute("INSERT INTO store.examples VALUES (?, ?)", [name, example])
+
+
 def _documents_sql(sql: str, build: Path) -> str:
     """Fill in the sidecars that exist; DuckDB refuses a pattern that matches no file."""
     patterns = [
@@ -98,24 +135,44 @@ def _quoted(text: str) -> str:
 
 
 def _load_documents(connection: duckdb.DuckDBPyConnection, profile: Path) -> None:
-    for manifest in sorted(profile.glob("documents/*/manifest.parquet")):
-        connection.execute(
-            "INSERT INTO store.documents SELECT ?, source, count(*), sum(read), sum(kept), "
-            "sum(coalesce(list_sum(map_values(dropped)), 0)), sum(text_bytes), sum(text_characters) "
-            "FROM read_parquet(?) GROUP BY source",
-            [profile.name, _readable(manifest)],
-        )
+    _insert_parquet(
+        connection,
+        "INSERT INTO store.documents SELECT ?, source, count(*), sum(read), sum(kept), "
+        "sum(coalesce(list_sum(map_values(dropped)), 0)), sum(text_bytes), sum(text_characters) "
+        "FROM read_parquet(?) GROUP BY source",
+        profile,
+        sorted(profile.glob("documents/*/manifest.parquet")),
+    )
 
 
 def _load_shards(connection: duckdb.DuckDBPyConnection, profile: Path) -> None:
-    for manifest in sorted(profile.glob("tokens/*/*/manifest.parquet")):
-        folder = manifest.parent.relative_to(profile.parent).as_posix()
-        connection.execute(
-            "INSERT INTO store.shards SELECT ?, tokenizer, source, split, ? || '/' || path, bytes, tokens, "
-            "documents, text_bytes, text_characters, xxh3_128, sha256, eos_id, token_width, vocab_size "
-            "FROM read_parquet(?)",
-            [profile.name, folder, _readable(manifest)],
-        )
+    _insert_parquet(
+        connection,
+        "INSERT INTO store.shards SELECT ?, tokenizer, source, split, "
+        "regexp_extract(filename, '([^/]+/tokens/[^/]+/[^/]+/)manifest[.]parquet$', 1) || path, "
+        "bytes, tokens, documents, text_bytes, text_characters, xxh3_128, sha256, "
+        "eos_id, token_width, vocab_size "
+        "FROM read_parquet(?, filename = true)",
+        profile,
+        sorted(profile.glob("tokens/*/*/manifest.parquet")),
+    )
+
+
+def _insert_parquet(
+    connection: duckdb.DuckDBPyConnection, sql: str, profile: Path, files: list[Path]
+) -> None:
+    """Insert many Parquet files with one statement; if that fails, find out which file it is."""
+    if not files:
+        return
+    try:
+        connection.execute(sql, [profile.name, [str(path) for path in files]])
+    except duckdb.Error as error:
+        for path in files:
+            _readable(path)
+        raise IntegrityError(
+            f"the manifests under {files[0].parents[1]} cannot be read together ({error}); "
+            "delete the one that is named and run the same command again"
+        ) from error
 
 
 def _load_staging(connection: duckdb.DuckDBPyConnection, profile: Path) -> None:

@@ -35,7 +35,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A view of the catalog and how to use it."""
+    """A view or a function of the catalog and how to use it."""
 
     name: str
     description: str
@@ -57,11 +57,13 @@ def run_query(build: Path, sql: str) -> Answer:
 
 
 def list_views(build: Path) -> list[View]:
-    """Return the views of the catalog, each with a line that says what it holds and a query that runs."""
+    """Return the views, then the functions: each with what it gives and a query that runs."""
     answer = run_query(
         build,
-        "SELECT view_name, comment, example FROM duckdb_views() JOIN store.examples USING (view_name) "
-        "WHERE NOT internal ORDER BY view_name",
+        "SELECT view_name, comment, example FROM store.examples JOIN ("
+        "SELECT view_name, comment, 0 AS kind FROM duckdb_views() WHERE NOT internal UNION ALL "
+        "SELECT function_name, any_value(comment), 1 FROM duckdb_functions() WHERE NOT internal GROUP BY ALL"
+        ") USING (view_name) ORDER BY kind, view_name",
     )
     return [View(*row) for row in answer.rows]
 

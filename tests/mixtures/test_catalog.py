@@ -16,6 +16,7 @@ from smoldata.documents import DOCUMENT_MANIFEST_SCHEMA
 from smoldata.errors import IntegrityError
 from smoldata.registry import load_registry
 from smolmix.catalog import CATALOG, VIEWS, write_catalog
+from smolmix.plan import load_plan
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def test_every_view_and_column_is_documented(catalog: Path) -> None:
 
 def test_every_example_runs_and_gives_rows(catalog: Path) -> None:
     for view, example in ask(catalog, "FROM store.examples"):
-        assert view in example
+        assert f"{view}(" in example or view in example
         assert ask(catalog, example), view
 
 
@@ -208,3 +209,39 @@ def test_documents_read_kept_and_dropped_add_up(own_build: Path) -> None:
     catalog = write_catalog(own_build)
     sql = "SELECT files, read::BIGINT, kept::BIGINT, dropped::BIGINT FROM sources WHERE source = 'dclm'"
     assert ask(catalog, sql) == [(2, 12, 9, 3)]
+
+
+def _read_at(build: Path, plan_name: str, step: int) -> list[tuple[Any, ...]]:
+    """Say in Python which documents a step reads: the order function and the sidecars."""
+    plan = load_plan(build / "sample/plans" / plan_name)
+    shards = pl.read_parquet(build / "sample/plans" / plan_name / "shards.parquet")
+    found = []
+    for index in range(step * plan.batch_windows, (step + 1) * plan.batch_windows):
+        one = plan.at(index)
+        (path,) = shards.filter(source=one.source, ordinal=one.shard)["path"]
+        first, end = one.window * 513, (one.window + 1) * 513
+        for row in pl.read_parquet(build / "sample/plans" / plan_name / f"{path}.docs.parquet").to_dicts():
+            if row["begin"] < end and row["end"] > first:
+                tokens = min(row["end"], end) - max(row["begin"], first)
+                found.append((index, one.source, one.pass_, one.shard, one.window, row["id"], tokens))
+    return found
+
+
+@pytest.mark.parametrize(("plan", "step"), [("stage1-blog", 0), ("stage2-blog", 0), ("stage2-blog", 19)])
+def test_docs_at_a_step_equals_the_order_and_the_sidecars(catalog: Path, plan: str, step: int) -> None:
+    seen = ask(catalog, "FROM docs_at(?, ?)", plan, step)
+    assert seen == _read_at(catalog.parent, plan, step)
+    assert sum(row[-1] for row in seen) == 8 * 513
+
+
+def test_steps_of_a_document_are_all_steps_that_read_it(catalog: Path) -> None:
+    read: dict[str, list[tuple[int, int]]] = {}
+    for step in range(20):
+        for index, source, _, _, _, name, _ in _read_at(catalog.parent, "stage2-blog", step):
+            if source == "dclm":
+                read.setdefault(name, []).append((step, index))
+    assert max(map(len, read.values())) > 10
+    for name, steps in read.items():
+        assert ask(catalog, "SELECT step, sample_index FROM steps_of(?, 'stage2-blog')", name) == steps
+    assert ask(catalog, "SELECT DISTINCT split FROM documents WHERE id = '__init__.py'") == [("validation",)]
+    assert ask(catalog, "FROM steps_of('__init__.py', 'stage2-blog')") == []

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from smoldata.errors import InputError
-from smolmix.catalog import CATALOG, VIEWS
+from smolmix.catalog import CATALOG, LOOKUPS, VIEWS
 from smolmix.sql_shell import list_views, print_query, print_views, run_query
 
 QUERY = "SELECT stage, source, weight, windows FROM allocation ORDER BY stage, source"
@@ -47,7 +47,7 @@ def test_documents_are_read_through_the_relative_paths(build: Path) -> None:
 
 def test_views_are_listed_with_examples_that_run(build: Path, capsys: pytest.CaptureFixture[str]) -> None:
     views = list_views(build)
-    assert {view.name for view in views} == set(VIEWS)
+    assert {view.name for view in views} == {*VIEWS, *LOOKUPS}
     for view in views:
         assert run_query(build, view.example).rows
     print_views(build)

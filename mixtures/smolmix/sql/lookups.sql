@@ -1,0 +1,39 @@
+-- Which documents a step reads, and at which steps a document is read: the order function and the sidecars joined.
+-- Nothing is stored over the samples. A window w holds the tokens from w x (sequence_length + 1) on.
+CREATE MACRO docs_at(which_plan, step, which_profile := 'sample') AS TABLE
+WITH stage AS (
+  SELECT sequence_length + 1 AS length FROM store.stages WHERE plan = which_plan AND profile = which_profile
+), read AS MATERIALIZED (
+  SELECT o.sample_index, o.source, o.pass, o.shard AS ordinal, o.window_number,
+    o.window_number * length AS first_token, p.path AS shard
+  FROM order_of_step(which_plan, step, which_profile := which_profile) o
+  JOIN store.planned_shards p ON p.source = o.source AND p.ordinal = o.shard
+    AND p.plan = which_plan AND p.profile = which_profile, stage
+)
+SELECT r.sample_index, r.source, r.pass, r.ordinal, r.window_number, d.id,
+  least(d."end", r.first_token + length) - greatest(d."begin", r.first_token) AS tokens
+FROM read r JOIN documents d ON d.shard = r.shard, stage
+WHERE d."begin" < r.first_token + length AND d."end" > r.first_token
+ORDER BY r.sample_index, d."begin";
+
+CREATE MACRO steps_of(which_id, which_plan, which_profile := 'sample') AS TABLE
+WITH stage AS (
+  SELECT sequence_length + 1 AS length, batch_windows
+  FROM store.stages WHERE plan = which_plan AND profile = which_profile
+), held AS (
+  SELECT p.source, p.ordinal, d."begin" // length AS first_window,
+    least((d."end" - 1) // length, p.windows - 1) AS last_window
+  FROM documents d JOIN store.planned_shards p ON p.path = d.shard, stage
+  WHERE d.id = which_id AND d.profile = which_profile AND p.plan = which_plan AND p.profile = which_profile
+), candidates AS MATERIALIZED (
+  SELECT h.source, h.ordinal, s.pass, unnest(range(first_window, last_window + 1)) AS window_number
+  FROM held h JOIN orders.shards s ON s.source = h.source AND s.shard = h.ordinal
+    AND s.plan = which_plan AND s.profile = which_profile
+), found AS (
+  SELECT source, ordinal, pass, window_number,
+    order_index(which_plan, source, pass, ordinal, window_number, which_profile := which_profile) AS sample_index
+  FROM candidates
+)
+SELECT sample_index // batch_windows AS step, sample_index, source, pass, ordinal, window_number
+FROM found, stage WHERE sample_index IS NOT NULL
+ORDER BY sample_index;
