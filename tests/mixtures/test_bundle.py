@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -240,3 +241,39 @@ def test_the_script_runs_preflight_links_and_launch_and_resumes(own_build: Path,
     assert {key: value for key, value in again.items() if key != "checkpoints"} == {
         key: value for key, value in before.items() if key != "checkpoints"
     }
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+left = int(sys.argv[2])
+def count(real):
+    def wrapped(*args, **kwargs):
+        global left
+        left -= 1
+        if left < 0:
+            os._exit(9)
+        return real(*args, **kwargs)
+    return wrapped
+for name in ("rename", "replace"):
+    setattr(Path, name, count(getattr(Path, name)))
+from smolmix.bundle import write_bundle
+from smolmix.nanotron import Launch
+sample = Path(sys.argv[1]) / "sample"
+name = "stage2-blog"
+launch = Launch(model="debug")
+write_bundle(sample / "plans" / name, sample / "bundles" / name, recipe=b"name: stage2\\n", launch=launch)
+"""
+
+
+def test_killed_at_any_rename_the_next_run_gives_the_same_bytes(own_build: Path) -> None:
+    bundle = hand_off(own_build)
+    whole = contents(bundle)
+    # One renaming a file, one of the old folder, one of the new; a kill before each of the last four.
+    for left in (0, 6, 7, 8):
+        command = [sys.executable, "-c", KILLED, str(own_build), str(left)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 9, done.stderr
+        assert not bundle.exists() or contents(bundle) == whole
+        assert contents(hand_off(own_build)) == whole
+        assert [path.name for path in bundle.parent.iterdir()] == [bundle.name]
