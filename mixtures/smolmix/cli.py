@@ -10,6 +10,7 @@ import typer
 from smoldata.console import out, run_command, say
 from smoldata.errors import EXIT_FAILED, InputError
 from smolmix.build import Request, build, bundle_folder, parse_profile, plan_folder, read_job
+from smolmix.planner_cli import add_planner_commands
 
 app = typer.Typer(
     name="smolmix",
@@ -275,6 +276,9 @@ def weights(
         return
     for name, weight in exact.items():
         print(f"{decimal_text(100 * weight, 6):>12} %  {fraction_text(weight):<28} {name}")
+
+
+add_planner_commands(app)
 
 
 def main() -> None:

@@ -3,10 +3,12 @@
 The shards are written first: a folder with a ``plan.json`` is whole. Same plan, same bytes.
 """
 
+import json
 from pathlib import Path
 
+from smoldata.errors import InputError
 from smoldata.files import write_json
-from smolmix.plan import Plan
+from smolmix.plan import Plan, load_plan
 from smolmix.shard_table import write_shards
 
 
@@ -24,3 +26,28 @@ def write_plan(plan: Plan, folder: Path) -> Path:
     write_shards(plan.table, Path(folder) / "shards.parquet")
     write_json(path, plan.as_json())
     return path
+
+
+def load_chain(folder: Path) -> list[Plan]:
+    """Return a plan and all that it follows, in the order of training; earlier ones lie in sibling folders.
+
+    Raises:
+        InputError: a plan that it follows is not there, or was planned anew since.
+    """
+    plans = [load_plan(folder)]
+    while (before := plans[0].follows) is not None:
+        siblings = sorted(Path(folder).resolve().parent.glob("*/plan.json"))
+        found = next((path for path in siblings if _lock_hash(path) == before.lock), None)
+        if found is None:
+            raise InputError(
+                f"{folder} follows {before.name!r} with lock {before.lock[:12]}, not beside it; plan again"
+            )
+        plans.insert(0, load_plan(found))
+    return plans
+
+
+def _lock_hash(path: Path) -> str | None:
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["lock"]["hash"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
