@@ -108,24 +108,26 @@ def _shard_list(plan_folder: Path, bundle_folder: Path, workers: int | None) -> 
     import pyarrow.parquet as pq
 
     shards = pq.read_table(plan_folder / "shards.parquet")
-    paths = shards.column("path").to_pylist()
-    digests = _digests(plan_folder, paths, workers)
-    _compare(shards, paths, digests)
-    moved = [path and Path(os.path.relpath(plan_folder / path, bundle_folder)).as_posix() for path in paths]
-    hashes = [digest.sha256 if digest else "" for digest in digests]
-    keep = shards.select(["source", "ordinal", "bytes", "tokens", "xxh3_128"])
-    return pa.table(
-        {
-            "source": keep["source"],
-            "ordinal": keep["ordinal"],
-            "path": pa.array(moved, pa.string()),
-            "bytes": keep["bytes"],
-            "tokens": keep["tokens"],
-            "xxh3_128": keep["xxh3_128"],
-            "sha256": pa.array(hashes, pa.string()),
-            "first_step": pa.array(_first_steps(plan_folder, shards), pa.int64()),
-        }
-    )
+    if shards.column("path").null_count == shards.num_rows:
+        # Planned on published sizes: there may be a million rows, and nothing to hash.
+        moved, hashes = shards.column("path"), pa.repeat("", shards.num_rows)
+    else:
+        paths = shards.column("path").to_pylist()
+        digests = _digests(plan_folder, paths, workers)
+        _compare(shards, paths, digests)
+        moved = pa.array(
+            [path and _relative(plan_folder / path, bundle_folder) for path in paths], pa.string()
+        )
+        hashes = pa.array([digest.sha256 if digest else "" for digest in digests], pa.string())
+    kept = ["source", "ordinal", "bytes", "tokens", "xxh3_128"]
+    columns = {name: shards.column(name) for name in kept}
+    columns |= {"path": moved, "sha256": hashes, "first_step": _first_steps(plan_folder, shards)}
+    order = ("source", "ordinal", "path", "bytes", "tokens", "xxh3_128", "sha256", "first_step")
+    return pa.table({name: columns[name] for name in order})
+
+
+def _relative(path: Path, folder: Path) -> str:
+    return Path(os.path.relpath(path, folder)).as_posix()
 
 
 def _digests(plan_folder: Path, paths: Sequence[str | None], workers: int | None) -> list[Digest | None]:
@@ -165,15 +167,22 @@ def _compare(shards: Any, paths: Sequence[str | None], digests: Sequence[Digest 
             )
 
 
-def _first_steps(plan_folder: Path, shards: Any) -> list[int | None]:
-    """Return for each shard the step of this stage (from 0) at which it is opened first; None: never."""
+def _first_steps(plan_folder: Path, shards: Any) -> Any:
+    """Return for each shard the step of this stage (from 0) at which it is opened first; null: never.
+
+    The rows are sorted by source and ordinal (docs/formats.md), so a source's answers follow each other.
+    """
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     from smolmix.plan import load_plan
 
     plan = load_plan(plan_folder)
-    names, ordinals = shards.column("source").to_pylist(), shards.column("ordinal").to_pylist()
-    first = {name: plan.first_indices(name).tolist() for name in dict.fromkeys(names)}
-    indices = [first[name][ordinal] for name, ordinal in zip(names, ordinals, strict=True)]
-    return [None if index < 0 else index // plan.batch_windows for index in indices]
+    names = pc.unique(shards.column("source")).to_pylist()
+    indices = np.concatenate([np.zeros(0, np.int64), *(plan.first_indices(name) for name in names)])
+    assert indices.size == shards.num_rows, "the plan has as many shards as its list"
+    return pa.array(indices // plan.batch_windows, mask=indices < 0)
 
 
 @contextmanager

@@ -57,11 +57,13 @@ def title(plan: Mapping[str, Any]) -> str:
 
 def readme(plan: Mapping[str, Any], emitted: Emitted, shards: Any) -> str:
     """Return the bundle's README."""
+    import pyarrow.compute as pc
+
     config = emitted.config
     resume = config.checkpoints.resume_checkpoint_path
     findings = [f"- {one['severity']}: {one['message']} ({one['fix']})" for one in plan["findings"]]
     notes = [f"- {note.code}: {note.message}" for note in emitted.notes]
-    sizes = [size for size in shards.column("bytes").to_pylist() if size is not None]
+    size = pc.sum(shards.column("bytes")).as_py()
     return _fill(
         "bundle.md",
         title=f"Hand-off: {title(plan)}",
@@ -79,7 +81,7 @@ def readme(plan: Mapping[str, Any], emitted: Emitted, shards: Any) -> str:
         mbs=config.tokens.micro_batch_size,
         acc=config.tokens.batch_accumulation_per_replica,
         shards=f"{shards.num_rows:,}",
-        bytes=f"{sum(sizes):,} bytes" if sizes else "no files: planned on published sizes",
+        bytes=f"{size:,} bytes" if size else "no files: planned on published sizes",
         tokenizer=plan["tokenizer"]["name"],
         eos=plan["tokenizer"]["eos_id"],
         resume=f"5. This stage resumes from `{resume}` in the run folder.\n" if resume else "",
