@@ -73,8 +73,8 @@ def reconcile(
     for verdict in found.verdicts:
         if not verdict.exact:
             raise IntegrityError(
-                f"the ledger of {verdict.stage} has {verdict.consumed:,} windows that are not the "
-                f"plan's first {verdict.consumed:,}: a source is off by {float(verdict.worst_drift):.2f} windows, at "
+                f"the ledger of {verdict.stage} has {verdict.consumed:,} windows that are not the plan's "
+                f"first {verdict.consumed:,}: a source is off by {float(verdict.worst_drift):.2f} windows, at "
                 f"most {float(verdict.bound):.2f} is proved; `smoltrain ledger check` finds the window"
             )
         say(f"{verdict.stage}: the {verdict.consumed:,} windows consumed are the plan's, source by source")
