@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from smoldata.errors import InputError, IntegrityError
+from smolmix.verify import shard_path as verified_path
 from smoltok.shards import open_shard
-from smoltrain.bundle import open_bundle
+from smoltrain.bundle import open_bundle, shard_path
 from smoltrain.loader import Loader, open_loader
 from smoltrain.shards import ShardPool
 
@@ -157,6 +159,24 @@ def test_shards_may_lie_elsewhere(small_house: "SmallHouse", tmp_path: Path) -> 
     here = open_loader(small_house.bundle).batch(3)
     there = open_loader(tmp_path / "bundle", root=tmp_path / "far").batch(3)
     assert (here.ids == there.ids).all()
+
+
+@pytest.mark.parametrize("root", [None, Path("far")])
+def test_paths_are_those_that_verify_checks(root: Path | None) -> None:
+    for path in ("../../tokens/llama-3.2/dclm/00000.ds", "shards/a.ds"):
+        assert shard_path(Path("bundle"), path, root) == verified_path(Path("bundle"), path, root)
+
+
+def test_a_shard_list_out_of_order_is_refused(small_house: "SmallHouse", tmp_path: Path) -> None:
+    bundle = moved_bundle(small_house, tmp_path)
+    table = pq.read_table(bundle / "shards.parquet")
+    order = np.arange(len(table))
+    for swapped, words in (((0, 1), "row 0 is shard 1 of asyncio, due is shard 0"), ((0, 5), "not sorted")):
+        changed = order.copy()
+        changed[list(swapped)] = changed[list(swapped[::-1])]
+        pq.write_table(table.take(changed), bundle / "shards.parquet")
+        with pytest.raises(IntegrityError, match=words):
+            open_loader(bundle)
 
 
 def test_a_folder_that_is_no_bundle_says_how_to_make_one(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ arithmetic. Cost: a million shards open in well under a second and take about 10
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -83,9 +83,17 @@ class Bundle:
 
     def path_of(self, row: int) -> Path:
         """Return where the shard of a row lies on this machine."""
-        from smolmix.verify import shard_path
-
         return shard_path(self.folder, str(self.shards.paths[row].as_py()), self.root)
+
+
+def shard_path(folder: Path, path: str, root: Path | None) -> Path:
+    """Return where a shard lies: below the bundle, or below ``root`` without the leading ``..``.
+
+    The rule is ``smolmix.verify``'s; it stands here again because that module takes half a second to import.
+    """
+    if root is None:
+        return folder / path
+    return root.joinpath(*(part for part in PurePosixPath(path).parts if part != ".."))
 
 
 def open_bundle(folder: str | Path, root: str | Path | None = None) -> Bundle:
@@ -141,26 +149,38 @@ def _read_shards(path: Path, sources: tuple[str, ...]) -> ShardTable:
 
     if not path.is_file():
         raise IntegrityError(f"{path} is missing from the bundle; write it again with `make handoff`")
-    table = pq.read_table(path, columns=["source", "ordinal", "path", "bytes", "tokens"])
-    table = table.sort_by([("source", "ascending"), ("ordinal", "ascending")]).combine_chunks()
-    names = table.column("source").combine_chunks().dictionary_encode()
-    counts = np.zeros(len(sources), np.int64)
-    known = {name: position for position, name in enumerate(sources)}
-    codes = np.asarray(names.indices, np.int64)
-    for code, name in enumerate(names.dictionary.to_pylist()):
-        counts[known[name]] = int((codes == code).sum())
+    columns = ["source", "ordinal", "path", "bytes", "tokens"]
+    table = pq.read_table(path, columns=columns, read_dictionary=["source"]).unify_dictionaries()
+    table = table.combine_chunks()
+    counts = _count_by_source(table, path, sources)
     first_row = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)[:-1]])
-    ordinal = np.asarray(table.column("ordinal"), np.int64)
+    ordinal = table.column("ordinal").to_numpy()
     expected = np.arange(len(ordinal)) - np.repeat(first_row, counts)
     if not np.array_equal(ordinal, expected):
         row = int(np.flatnonzero(ordinal != expected)[0])
         raise IntegrityError(
-            f"{path}: {table.column('source')[row]} lists shard {ordinal[row]} where {expected[row]} is due; "
-            "write the bundle again with `make handoff`"
+            f"{path}: row {row} is shard {ordinal[row]} of {table.column('source')[row]}, due is shard "
+            f"{expected[row]}; write the bundle again with `make handoff`"
         )
     return ShardTable(
-        paths=table.column("path").combine_chunks(),
-        bytes=np.asarray(table.column("bytes"), np.int64),
-        tokens=np.asarray(table.column("tokens"), np.int64),
+        paths=table.column("path"),
+        bytes=table.column("bytes").to_numpy(),
+        tokens=table.column("tokens").to_numpy(),
         first_row=first_row,
     )
+
+
+def _count_by_source(table: Any, path: Path, sources: tuple[str, ...]) -> Ints:
+    """Return the number of shards of each source; the rows must stand in the order of ``sources``."""
+    column = table.column("source").combine_chunks()
+    codes, names = np.asarray(column.indices, np.int64), column.dictionary.to_pylist()
+    known = {name: number for number, name in enumerate(sources)}
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        raise IntegrityError(
+            f"{path} has shards of {unknown[0]}, which the plan does not know; make the bundle anew"
+        )
+    numbers = np.array([known[name] for name in names], np.int64)[codes]
+    if (np.diff(numbers) < 0).any():
+        raise IntegrityError(f"{path} is not sorted by source; write the bundle again with `make handoff`")
+    return np.bincount(numbers, minlength=len(sources)).astype(np.int64)
