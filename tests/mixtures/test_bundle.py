@@ -142,7 +142,7 @@ def test_the_script_is_clean_shell(own_build: Path) -> None:
     text = script.read_text("utf-8")
     assert "%{" not in text
     assert "set -euo pipefail" in text
-    assert 'smolmix verify "$BUNDLE"' in text
+    assert '"$SMOLMIX" verify "$BUNDLE"' in text
     assert "#SBATCH --nodes=1\n" in text
     assert "%{" not in (bundle / "README.md").read_text("utf-8")
     subprocess.run(["bash", "-n", script], check=True)
@@ -215,7 +215,13 @@ def _fake_cluster(folder: Path) -> dict[str, str]:
 def test_the_script_runs_preflight_links_and_launch_and_resumes(own_build: Path, tmp_path: Path) -> None:
     bundle = hand_off(own_build)
     run = tmp_path / "run"
-    variables = {"BUNDLE": str(bundle), "RUN": str(run), "NANOTRON": "/nanotron", "DATA": "/data"}
+    (tmp_path / "data").mkdir()
+    variables = {
+        "BUNDLE": os.path.relpath(bundle),
+        "RUN": str(run),
+        "NANOTRON": "/",
+        "DATA": str(tmp_path / "data"),
+    }
     environment = _fake_cluster(tmp_path / "bin") | variables
 
     def launch() -> subprocess.CompletedProcess[str]:
@@ -229,9 +235,9 @@ def test_the_script_runs_preflight_links_and_launch_and_resumes(own_build: Path,
     first = launch()
     assert first.returncode == 0, first.stderr
     lines = first.stdout.splitlines()
-    assert lines[0] == f"smolmix verify {bundle} --root /data"
-    assert lines[1] == f"smolmix link-shards {bundle} --root /data --into ."
-    assert lines[2].endswith(f"/nanotron/run_train.py --config-file {bundle}/nanotron.yaml")
+    assert lines[0] == f"smolmix verify {bundle} --root {tmp_path}/data"
+    assert lines[1] == f"smolmix link-shards {bundle} --root {tmp_path}/data --into ."
+    assert lines[2].endswith(f" //run_train.py --config-file {bundle}/nanotron.yaml")
     assert "--nproc_per_node=1 --nnodes=1 --node_rank=0 --master_addr=node-0" in lines[2]
     (run / "checkpoints/stage2").mkdir()
     (run / "checkpoints/stage2/latest.txt").write_text("50", "utf-8")
