@@ -125,6 +125,7 @@ def _hub_files(source: Source) -> list[RawInput]:
 
 def _list_dataset(hub: Hub) -> tuple[str, Sequence[tuple[str, int, str]]]:
     """Return the commit and (path, bytes, digest) of every file in the folders that the patterns name."""
+    import httpx
     from huggingface_hub import HfApi
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
     from huggingface_hub.hf_api import RepoFile
@@ -147,7 +148,7 @@ def _list_dataset(hub: Hub) -> tuple[str, Sequence[tuple[str, int, str]]]:
         raise SourceError(
             f"the hub has no dataset {hub.dataset} that this account may see; {_TOKEN_HINT}"
         ) from error
-    except (HfHubHTTPError, OSError, ValueError) as error:
+    except (HfHubHTTPError, httpx.HTTPError, OSError, ValueError) as error:
         raise SourceError(
             f"cannot list {hub.dataset} on the hub ({type(error).__name__}: {error}); "
             "is there a network? `--profile sample` needs none"

@@ -185,9 +185,16 @@ def load_registry(path: Path | None = None) -> Registry:
 
     Raises :class:`InputError` naming file and key for anything that does not fit, with close names.
     """
+    shipped = _shipped()
     if path is None:
-        return _shipped()
-    return _validated(_laid_over(_read_yaml(DEFAULT_REGISTRY), _read_yaml(Path(path))), Path(path))
+        return shipped
+    own = _validated(_laid_over(shipped, _read_yaml(Path(path))), Path(path))
+    return shipped.model_copy(
+        update={
+            "sources": shipped.sources | own.sources,
+            "packages": shipped.packages | own.packages,
+        }
+    )
 
 
 @cache
@@ -208,16 +215,18 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return value
 
 
-def _laid_over(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    sources = {name: dict(fields) for name, fields in base["sources"].items()}
+def _laid_over(shipped: Registry, own: dict[str, Any]) -> dict[str, Any]:
+    """Return the user's file with the keys that it leaves to the shipped sources filled in."""
+    sources = {}
     for name, fields in own["sources"].items():
         if not isinstance(fields, dict):
             raise InputError(f"source {name!r} must be a mapping of keys, not {type(fields).__name__}")
-        default = {} if name in sources else {"origin": "own", "kind": "reference"}
-        sources[name] = default | sources.get(name, {}) | fields
-    packages = base.get("packages", {}) | own.get("packages", {})
-    rest = {key: value for key, value in own.items() if key not in {"sources", "packages", "format_version"}}
-    return base | rest | {"sources": sources, "packages": packages}
+        known = shipped.sources.get(name)
+        base: dict[str, Any] = {"origin": "own", "kind": "reference"}
+        if known is not None:
+            base = known.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        sources[name] = base | fields
+    return {"format_version": 1} | own | {"sources": sources}
 
 
 def _validated(value: dict[str, Any], path: Path) -> Registry:

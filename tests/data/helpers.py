@@ -44,7 +44,7 @@ def write_registry(path: Path, sources: dict[str, object], packages: dict[str, o
 def own_source(folder: Path, **changes: object) -> dict[str, object]:
     """Return the registry entry of own data in ``folder``."""
     entry: dict[str, object] = {
-        "kind": "code",
+        "kind": "reference",
         "domain": "code",
         "group": "code",
         "language": "Python",

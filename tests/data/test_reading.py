@@ -10,11 +10,11 @@ import pytest
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.data.helpers import real_texts
 
 import smoldata
 from smoldata.errors import SourceError
 from smoldata.reading import DocumentReader
-from tests.data.helpers import real_texts
 
 FORMATS = ["jsonl", "jsonl.gz", "jsonl.zst", "parquet"]
 

@@ -5,15 +5,15 @@ import importlib.metadata
 from pathlib import Path
 
 import pytest
+from tests.data.helpers import own_source, write_registry
 
 from smoldata.errors import InputError, SourceError
 from smoldata.registry import Columns, Registry, load_registry
 from smoldata.sample.lock import read_lock
-from tests.data.helpers import own_source, write_registry
 
 
 def test_every_published_source_is_listed(shipped: Registry) -> None:
-    # Counts of huggingface/smollm text/pretraining/smollm3/*.yaml; 77 names over all stages, 2 of mid-training.
+    # Counts of huggingface/smollm text/pretraining/smollm3/*.yaml; 77 names, and 2 of mid-training.
     stages = collections.Counter(stage for source in shipped.sources.values() for stage in source.stages)
     assert stages == {
         "stage1": 41,

@@ -6,13 +6,13 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from tests.data.helpers import STDLIB
 
 from smoldata.sample.archive import read_installed, read_standard_library
 from smoldata.sample.extract import Piece, extract
 from smoldata.sample.gettext import read_catalogue
 from smoldata.sample.plain import plain_text, with_formulas
 from smoldata.sample.wikipedia import plain
-from tests.data.helpers import STDLIB
 
 
 def test_text_is_the_file_itself() -> None:
@@ -126,7 +126,8 @@ def test_a_long_catalogue_is_cut_without_loss() -> None:
 
 def test_wikipedia_markup_is_cut() -> None:
     markup = (
-        "{{Infobox|a={{b}}}}'''Anarchism''' is a [[political philosophy|philosophy]]<ref>x</ref> of [[self]].\n"
+        "{{Infobox|a={{b}}}}'''Anarchism''' is a [[political philosophy|philosophy]]<ref>x</ref> "
+        "of [[self]].\n"
         "[[File:a.jpg|thumb|A [[link]] inside]]\n== History ==\n* one\n<!-- hidden -->"
     )
     assert plain(markup) == "Anarchism is a philosophy of self.\n\nHistory\none"

@@ -1,0 +1,62 @@
+"""Contents are fetched blob by blob; what is missing, damaged or in another encoding is a counted drop."""
+
+import gzip
+import hashlib
+from pathlib import Path
+
+import pytest
+from tests.data.helpers import real_texts
+
+from smoldata.errors import SourceError
+from smoldata.heritage import fetch_content
+from smoldata.pipeline import DropDuplicates, StrictReader
+from smoldata.pipeline_types import RawInput
+from smoldata.reading import Report
+from smoldata.registry import Registry
+from smoldata.writing import write_rows
+
+
+def store(folder: Path, data: bytes) -> str:
+    """Keep contents as the public bucket does; return the blob's identifier."""
+    blob = hashlib.sha1(data, usedforsecurity=False).hexdigest()
+    folder.mkdir(exist_ok=True)
+    (folder / blob).write_bytes(gzip.compress(data))
+    return blob
+
+
+def test_a_stack_of_identifiers_becomes_documents(
+    tmp_path: Path, shipped: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = real_texts(3)
+    contents = tmp_path / "contents"
+    blobs = [store(contents, text.encode()) for text in texts]
+    blobs.append(store(contents, "é".encode("latin-1") * 50))
+    cut = store(contents, b"cut" * 100)
+    (contents / cut).write_bytes((contents / cut).read_bytes()[:12])
+    rows = [
+        {"blob_id": blob, "src_encoding": "UTF-8", "path": f"{number}.py", "score": 3.5}
+        for number, blob in enumerate([*blobs, cut, "0" * 40, "../secret"])
+    ]
+    rows.append({"blob_id": blobs[3], "src_encoding": "ISO-8859-1", "path": "latin.py", "score": None})
+    write_rows(tmp_path / "a.parquet", rows, "parquet", floats=("score",))
+    monkeypatch.setenv("SMOLDATA_CONTENTS_URL", f"file://{contents}/{{blob_id}}")
+
+    report = Report()
+    raw = RawInput(str(tmp_path / "a.parquet"), "a.parquet", 1, "x", None)
+    reader = StrictReader(shipped.source("stack-edu-Python"), [raw], report, fetch=True)
+    documents = list(DropDuplicates(report).run(reader.run()))
+    assert [document.text for document in documents] == [*texts, "é" * 50]
+    assert [document.id for document in documents] == [*blobs[:3], blobs[3]]
+    assert documents[0].metadata["scores"] == [("score", 3.5)]
+    assert report.dropped == {"bad_encoding": 1, "damaged_blob": 1, "missing_blob": 1, "bad_blob_id": 1}
+
+
+def test_an_address_that_needs_another_package_says_so() -> None:
+    pytest.importorskip("smoldata")
+    try:
+        import s3fs  # type: ignore[import-not-found]  # noqa: F401
+    except ImportError:
+        with pytest.raises(SourceError, match="install s3fs"):
+            fetch_content("a" * 40, "utf-8", "s3://none/{blob_id}", Report())
+    else:
+        pytest.skip("s3fs is installed here")
