@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from smoldata.errors import InputError
 from smolmix.permutation import I64, derive, permute, permute_many, unpermute
-from smolmix.sequence import Places, Sequence, places
+from smolmix.sequence import Places, Sequence, places, position_of
 from smolmix.tree import Leaf, Split, Tree, build_tree, locate, paths
 
 BLOCK: Final = 65536
@@ -208,7 +208,7 @@ def _number_in_source(sequence: Sequence, pass_: int, shard: int, window: int) -
     if not (pass_ >= 0 and 0 <= shard < sequence.sizes.size and 0 <= window < int(sequence.sizes[shard])):
         return None
     table = sequence.table(pass_)
-    position = int(table.position_of(np.array([shard]))[0])
+    position = position_of(sequence.key, sequence.sizes.size, pass_, shard)
     slot = unpermute(derive(derive(sequence.key, pass_), shard), int(sequence.sizes[shard]), window)
     return pass_ * sequence.capacity + int(table.begins[position]) + slot
 

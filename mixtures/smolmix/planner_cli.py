@@ -74,8 +74,8 @@ def reconcile(
         if not verdict.exact:
             raise IntegrityError(
                 f"the ledger of {verdict.stage} has {verdict.consumed:,} windows that are not the plan's "
-                f"first {verdict.consumed:,}: a source is off by {float(verdict.worst_drift):.2f} windows, at "
-                f"most {float(verdict.bound):.2f} is proved; `smoltrain ledger check` finds the window"
+                f"first {verdict.consumed:,}: a source is off by {float(verdict.worst_drift):.2f} windows, "
+                f"at most {float(verdict.bound):.2f} is proved; `smoltrain ledger check` finds the window"
             )
         say(f"{verdict.stage}: the {verdict.consumed:,} windows consumed are the plan's, source by source")
 

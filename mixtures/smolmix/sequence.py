@@ -15,12 +15,13 @@ from typing import Final
 
 import numpy as np
 
-from smolmix.permutation import I64, MASK32, U32, Lanes, derive, derive_array, permute_many
+from smolmix.permutation import I64, MASK32, U32, Lanes, derive, derive_array, permute_many, unpermute
 
 _SHARDS_TAG: Final = MASK32
 """Stands where a shard ordinal stands in the key that permutes the shards; no source has that many."""
 _CACHED_BYTES: Final = 8 * 2**20
-"""Pass tables kept a source."""
+"""Pass tables kept a source; the last few are kept whatever their size."""
+_ALWAYS_KEPT: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +32,6 @@ class PassTable:
     """Ordinals in the order in which the pass opens them."""
     begins: I64
     """Windows of the pass before each of them; strictly within the capacity, except for empty shards."""
-
-    def position_of(self, ordinals: I64) -> I64:
-        """Return where in the reading order these shards stand."""
-        inverse = np.empty_like(self.shards)
-        inverse[self.shards] = np.arange(self.shards.size)
-        return inverse[ordinals]
 
 
 def source_key(seed: int, name: str) -> Lanes:
@@ -75,9 +70,14 @@ class Sequence:
             return self._tables[pass_]
         table = pass_table(self.key, self.sizes, pass_)
         self._tables[pass_] = table
-        while len(self._tables) > 1 and len(self._tables) * self.sizes.size * 16 > _CACHED_BYTES:
+        while len(self._tables) > _ALWAYS_KEPT and len(self._tables) * self.sizes.size * 16 > _CACHED_BYTES:
             self._tables.popitem(last=False)
         return table
+
+
+def position_of(key: Lanes, shards: int, pass_: int, ordinal: int) -> int:
+    """Return where in the reading order of a pass a shard stands, without the table of the pass."""
+    return unpermute(derive(derive(key, pass_), _SHARDS_TAG), shards, ordinal)
 
 
 def pass_table(key: Lanes, sizes: I64, pass_: int) -> PassTable:

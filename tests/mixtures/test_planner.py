@@ -210,6 +210,9 @@ def test_laws_of_any_plan(given_: list[tuple[int, list[int]]], steps: int, rando
     if not any(max(sizes) >= 5 for sizes in tokens.values()):
         return
     plan = plan_stage(read_recipe(text, Path("any.yaml")), supply(**tokens), profile="hub")[0]
+    sorted_text = text.split("members:\n")[0] + "members:\n" + "\n".join(f"  {line}" for line in sorted(lines))
+    again = plan_stage(read_recipe(sorted_text, Path("any.yaml")), supply(**tokens), profile="hub")[0]
+    assert again.as_json() == plan.as_json()
     assert sum(s.weight for s in plan.sources) == sum(s.published_weight for s in plan.sources) == 1
     assert sum(s.windows for s in plan.sources) == plan.windows == steps * 7
     assert all(abs(s.windows - s.weight * plan.windows) < 1 for s in plan.sources)
