@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from importlib import resources
+from itertools import takewhile
 from typing import Any, Literal
 
 import yaml
@@ -63,9 +64,7 @@ def emit(plan: Plan, earlier: Sequence[Plan] = (), launch: Launch | None = None)
     """
     launch = launch or Launch()
     _check_chain(plan, earlier)
-    lineage = [one for one in earlier if _shape(one) == _shape(plan)]
-    if lineage and lineage != list(earlier[-len(lineage) :]):
-        raise InputError(f"{plan['name']}: an earlier stage of the same length stands before one of another")
+    lineage = _lineage(plan, earlier)
     published = _published()
     notes: list[Note] = []
     values = _base(published, plan, bool(earlier) and not lineage, launch)
@@ -93,6 +92,12 @@ def _published() -> dict[str, Any]:
 
 def _shape(plan: Plan) -> tuple[int, str]:
     return plan["sequence_length"], plan["tokenizer"]["sha256"]
+
+
+def _lineage(plan: Plan, earlier: Sequence[Plan]) -> list[Plan]:
+    """Return the stages just before this one that nanotron can resume: same length and vocabulary."""
+    tail = list(takewhile(lambda one: _shape(one) == _shape(plan), reversed(earlier)))
+    return tail[::-1]
 
 
 def _check_chain(plan: Plan, earlier: Sequence[Plan]) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 from smoldata import console
+from smolmix.findings import Finding
 from smolmix.literals import decimal_text, fraction_text
 from smolmix.plan import Plan, SourcePlan
 
@@ -11,10 +12,11 @@ TEXT = ("source", "group")
 NUMBERS = ("published", "weight", "percent", "windows", "tokens", "passes", "before", "shards")
 _LONGEST_FRACTION = 24
 _SHOWN_FINDINGS = 8
+_GRAVITY = ("error", "warning", "info")
 
 
 def print_plan(plan: Plan, *, findings: int = _SHOWN_FINDINGS) -> None:
-    """Print a plan to standard output: headline, sources, totals by group, the first findings."""
+    """Print a plan to standard output: headline, sources, totals by group, the gravest findings."""
     console.table(_title(plan), [*TEXT, *NUMBERS], list(_rows(plan)), right=NUMBERS)
     _print_totals(plan)
     _print_findings(plan, findings)
@@ -86,10 +88,18 @@ def _print_totals(plan: Plan) -> None:
 
 
 def _print_findings(plan: Plan, most: int) -> None:
-    ranked = sorted(plan.findings, key=lambda one: ("error", "warning", "info").index(one.severity))
-    for one in ranked[:most]:
-        console.out.print(f"{one.severity}: {one.message}; {one.fix}", markup=False, soft_wrap=True)
-    if len(ranked) > most:
-        rest = len(ranked) - most
-        query = "select severity, message, fix from findings"
-        console.out.print(f'and {rest} more findings: make sql Q="{query}"', markup=False, soft_wrap=True)
+    """Print one line a kind of finding, the gravest first; further sources of a kind are named behind it."""
+    kinds: dict[tuple[str, str], list[Finding]] = {}
+    for one in sorted(plan.findings, key=lambda one: _GRAVITY.index(one.severity)):
+        kinds.setdefault((one.severity, one.code), []).append(one)
+    for (severity, _), found in list(kinds.items())[:most]:
+        others = ", ".join(str(one.source) for one in found[1:])
+        more = f" (and {len(found) - 1} more: {others})" if others else ""
+        console.out.print(
+            f"{severity}: {found[0].message}; {found[0].fix}{more}", markup=False, soft_wrap=True
+        )
+    console.out.print(
+        f'{len(plan.findings)} findings in all: make sql Q="select severity, source, message from findings"',
+        markup=False,
+        soft_wrap=True,
+    )
