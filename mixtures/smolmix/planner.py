@@ -19,7 +19,7 @@ from smolmix.curriculum import Cursor, enter
 from smolmix.findings import Finding
 from smolmix.groups import Node, redistribute
 from smolmix.literals import decimal_text, parse_budget
-from smolmix.lock import make_lock
+from smolmix.lock import digest, make_lock
 from smolmix.permutation import I64
 from smolmix.plan import BudgetPlan, Follows, Plan, SourcePlan
 from smolmix.recipe import Preset, Recipe, load_recipe
@@ -91,10 +91,13 @@ def plan_stage(
     """
     plans: list[Plan] = []
     cursors: dict[str, Cursor] = {}
+    digests: dict[str, str] = {}
     stages = chain(recipe, preset)
     for stage in stages:
         asked = budget if stage is stages[-1] else None
-        planned = _Planner(stage, supply, profile, asked, cursors, plans[-1] if plans else None).plan()
+        planned = _Planner(
+            stage, supply, profile, asked, cursors, digests, plans[-1] if plans else None
+        ).plan()
         plans.append(planned)
         cursors = _advance(cursors, planned)
     return plans
@@ -128,6 +131,7 @@ class _Planner:
         profile: Profile,
         asked: str | None,
         cursors: Mapping[str, Cursor],
+        digests: dict[str, str],
         before: Plan | None,
     ) -> None:
         self.recipe = stage.recipe.scaled_to_sample() if profile == "sample" else stage.recipe
@@ -136,6 +140,7 @@ class _Planner:
         self.profile = profile
         self.asked = asked
         self.cursors = cursors
+        self.digests = digests
         self.before = before
         self.root: Node = stage.preset.tree.root
         self.leaves = {leaf.name: leaf for leaf in self.root.leaves()}
@@ -262,7 +267,10 @@ class _Planner:
         drawn = [self.supply.sources[name] for name in self.leaves if name in self.supply.sources]
         table = shard_table(drawn, recipe.sequence_length)
         follows = Follows(before.name, before.lock.hash) if before else None
-        locked = shards_digest(table)
+        for one in drawn:  # a source's shards are digested once for all stages
+            if one.name not in self.digests:
+                self.digests[one.name] = shards_digest(one)
+        locked = digest({one.name: self.digests[one.name] for one in drawn})
         bound, weight_bound = _bounds(sources)
         return Plan(
             name=recipe.name,

@@ -63,17 +63,16 @@ def _source_table(source: SourceSupply, sequence_length: int) -> Any:
     return pa.table([columns[name] for name in SHARDS_SCHEMA.names], schema=SHARDS_SCHEMA)
 
 
-def shards_digest(table: Any) -> str:
-    """Return the sha256 over what a plan takes from its shards: source, ordinal, tokens and content hash.
+def shards_digest(source: SourceSupply) -> str:
+    """Return the sha256 over what an order takes from a source's shards: their tokens and content hashes.
 
     Paths are left out: a plan copied into a bundle keeps its lock.
     """
     digest = hashlib.sha256()
-    for name in ("ordinal", "tokens"):
-        values = table.column(name).fill_null(-1).to_numpy(zero_copy_only=False)
-        digest.update(np.ascontiguousarray(values, "<i8").tobytes())
-    for name in ("source", "xxh3_128"):
-        for part in _text_bytes(table.column(name)):
+    if source.tokens is not None:
+        digest.update(np.ascontiguousarray(source.tokens, "<i8").tobytes())
+    if "xxh3_128" in source.files:
+        for part in _text_bytes(source.files["xxh3_128"]):
             digest.update(part)
     return digest.hexdigest()
 
@@ -82,7 +81,8 @@ def _text_bytes(column: Any) -> tuple[bytes, bytes]:
     """Return the lengths of the texts of a column and the texts, as bytes: no Python object a row."""
     if not len(column):
         return b"", b""
-    array = pa.concat_arrays(column.cast(pa.large_string()).chunks)
+    column = column.cast(pa.large_string())
+    array = pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column
     _, offsets, data = array.buffers()
     ends = np.frombuffer(offsets, "<i8", len(array) + 1, array.offset * 8)
     text = memoryview(data)[int(ends[0]) : int(ends[-1])] if data is not None else b""

@@ -144,10 +144,10 @@ def supply_from_manifests(recipe: Recipe, names: Iterable[str], tokens: Path, pl
         manifest = tokens / name / "manifest.parquet"
         if not manifest.is_file():
             continue
-        table = _read_manifest(manifest)
+        table, facts[name] = _read_manifest(manifest)
         if table.num_rows == 0:
+            del facts[name]
             continue
-        facts[name] = {key: table.column(key)[0].as_py() for key in _FACTS}
         prefix = Path(os.path.relpath(manifest.parent, plan_folder)).as_posix()
         training = _training_shards(name, table, prefix)
         if training.tokens is not None and training.tokens.size:
@@ -158,13 +158,30 @@ def supply_from_manifests(recipe: Recipe, names: Iterable[str], tokens: Path, pl
     return Supply(sources, tokenizer, recipe.validation)
 
 
-def _read_manifest(path: Path) -> Any:
+def _read_manifest(path: Path) -> tuple[Any, dict[str, Any]]:
+    """Return the columns that differ from shard to shard, and the values that all shards share."""
     try:
-        return pq.read_table(path, columns=[*_COLUMNS, *_FACTS])
+        with pq.ParquetFile(path) as file:
+            return file.read(columns=list(_COLUMNS)), {name: _one_value(file, name) for name in _FACTS}
     except (OSError, pa.ArrowException) as error:
         raise IntegrityError(
             f"cannot read the manifest {path}: {error}; tokenize the source again"
         ) from error
+    except ValueError as error:
+        raise IntegrityError(f"the manifest {path} is mixed: {error}; tokenize the source again") from error
+
+
+def _one_value(file: Any, name: str) -> Any:
+    """Return the value that a column has in every row, by the statistics in the footer where there are some."""
+    number = file.schema_arrow.names.index(name)
+    groups = [file.metadata.row_group(i).column(number) for i in range(file.metadata.num_row_groups)]
+    if all(group.is_stats_set and group.statistics.has_min_max for group in groups):
+        values = {end for group in groups for end in (group.statistics.min, group.statistics.max)}
+    else:
+        values = set(file.read(columns=[name]).column(name).unique().to_pylist())
+    if len(values) > 1:
+        raise ValueError(f"its shards have {name} {' and '.join(sorted(map(str, values)))}")
+    return next(iter(values), None)
 
 
 def _training_shards(name: str, table: Any, prefix: str) -> SourceSupply:

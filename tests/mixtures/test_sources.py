@@ -48,7 +48,16 @@ def manifest(folder: Path, source: str, shards: list[tuple[str, str, int]], **ch
         "validation_share": "1/100",
     }
     rows = [
-        {**row, **facts, "source": source, "split": split, "path": path, "tokens": tokens, "bytes": 4 * tokens, **changes}
+        {
+            **row,
+            **facts,
+            "source": source,
+            "split": split,
+            "path": path,
+            "tokens": tokens,
+            "bytes": 4 * tokens,
+            **changes,
+        }
         for split, path, tokens in shards
     ]
     (folder / source).mkdir(parents=True)
@@ -62,7 +71,9 @@ def test_training_rows_become_shards_with_paths_from_the_plan(tmp_path: Path, re
     supply = supply_from_manifests(recipe, ["dclm", "wiki"], tokens, plans)
     write_plan(plan_stage(recipe, supply, profile="hub")[0], plans)
     shards = pq.read_table(plans / "shards.parquet").to_pylist()
-    assert [(row["ordinal"], row["path"], row["tokens"], row["windows"], row["xxh3_128"]) for row in shards] == [
+    assert [
+        (row["ordinal"], row["path"], row["tokens"], row["windows"], row["xxh3_128"]) for row in shards
+    ] == [
         (0, "../../tokens/llama-3.2/dclm/00000.ds", 45, 4, "ab"),
         (1, "../../tokens/llama-3.2/dclm/00001.ds", 100, 10, "ab"),
     ]
@@ -94,6 +105,15 @@ def test_manifests_that_do_not_fit(
     manifest(tmp_path, "dclm", [("train", "00000.ds", 500)], **changes)
     with pytest.raises(error, match=message):
         supply_from_manifests(recipe, ["dclm"], tmp_path, tmp_path)
+
+
+def test_a_manifest_of_two_makes_is_refused(tmp_path: Path, recipe: Recipe) -> None:
+    manifest(tmp_path / "a", "dclm", [("train", "00000.ds", 500)])
+    manifest(tmp_path / "b", "dclm", [("train", "00001.ds", 500)], eos_id=2)
+    parts = [pq.read_table(tmp_path / name / "dclm" / "manifest.parquet") for name in "ab"]
+    pq.write_table(pa.concat_tables(parts), tmp_path / "a" / "dclm" / "manifest.parquet")
+    with pytest.raises(IntegrityError, match="its shards have eos_id 128001 and 2"):
+        supply_from_manifests(recipe, ["dclm"], tmp_path / "a", tmp_path)
 
 
 def test_a_damaged_manifest_is_named(tmp_path: Path, recipe: Recipe) -> None:
