@@ -7,7 +7,7 @@ Cost: one pass over the manifests and plans; a million shards take about a secon
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from importlib import resources
 from pathlib import Path
@@ -19,11 +19,14 @@ import duckdb
 from smoldata.errors import IntegrityError
 from smoldata.files import atomic_path
 from smoldata.registry import Registry, load_registry
+from smolmix.literals import fraction_text
+from smolmix.plan import Plan, load_plan
 
 CATALOG = "catalog.duckdb"
 VIEWS = (
     "sources", "documents", "shards", "allocation", "stages",
     "exposure", "planned_shards", "staging", "findings",
+    "reconciliation", "steps",
 )  # fmt: skip
 LOOKUPS = {
     "docs_at": (
@@ -80,7 +83,9 @@ def write_catalog(build: Path, registry: Registry | None = None) -> Path:
             _load_staging(connection, profile)
         _load_registry(connection, registry or load_registry())
         _create_views(connection, build)
-        _create_lookups(connection, build)
+        plans = [load_plan(path) for path in sorted(build.glob("*/plans/*/plan.json"))]
+        _load_reconciliation(connection, plans)
+        _create_lookups(connection, plans)
         connection.execute("COMMIT")
     return path
 
@@ -104,17 +109,36 @@ def _create_views(connection: duckdb.DuckDBPyConnection, build: Path) -> None:
         connection.execute("INSERT INTO store.examples VALUES (?, ?)", [name, example])
 
 
-def _create_lookups(connection: duckdb.DuckDBPyConnection, build: Path) -> None:
+def _create_lookups(connection: duckdb.DuckDBPyConnection, plans: Sequence[Plan]) -> None:
     """Add the order of every plan and what is asked of it: ``order_at``, ``docs_at``, ``steps_of``."""
     from smolmix.order_sql import install_order_macros
-    from smolmix.plan import load_plan
 
-    plans = [load_plan(path) for path in sorted(build.glob("*/plans/*/plan.json"))]
     install_order_macros(connection, [plan for plan in plans if plan.windows])
     connection.execute(_sql("lookups"))
     for name, (kind, description, example) in LOOKUPS.items():
         connection.execute(f"COMMENT ON {kind} {name} IS {_quoted(description)}")
         connection.execute("INSERT INTO store.examples VALUES (?, ?)", [name, example])
+
+
+def _load_reconciliation(connection: duckdb.DuckDBPyConnection, plans: Sequence[Plan]) -> None:
+    """Add the shares of the blog and of the released files beside the planned ones, for shipped recipes."""
+    from smolmix.plan_files import plan_folder_name
+    from smolmix.recipe import load_recipe, shipped_recipes
+    from smolmix.reconcile import reconcile
+
+    recipes = {
+        name: load_recipe(name) for name in shipped_recipes() if any(plan.name == name for plan in plans)
+    }
+    for plan in plans:
+        label = (plan.profile, plan_folder_name(plan.name, plan.preset), plan.name)
+        rows = []
+        for one in reconcile([plan], recipes=recipes).shares:
+            exact = (one.blog, one.released, one.planned)
+            texts = [None if share is None else fraction_text(share) for share in exact]
+            percents = [None if share is None else float(100 * share) for share in exact]
+            counts = (one.windows, one.tokens, one.tokenized)
+            rows.append((*label, one.domain, one.source, *texts, *percents, *counts))
+        _insert(connection, "reconciliation", rows)
 
 
 def _documents_sql(sql: str, build: Path) -> str:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import smolmix
 from smoldata.documents import DOCUMENT_MANIFEST_SCHEMA
 from smoldata.errors import IntegrityError
 from smoldata.registry import load_registry
@@ -245,3 +246,26 @@ def test_steps_of_a_document_are_all_steps_that_read_it(catalog: Path) -> None:
         assert ask(catalog, "SELECT step, sample_index FROM steps_of(?, 'stage2-blog')", name) == steps
     assert ask(catalog, "SELECT DISTINCT split FROM documents WHERE id = '__init__.py'") == [("validation",)]
     assert ask(catalog, "FROM steps_of('__init__.py', 'stage2-blog')") == []
+
+
+def test_reconciliation_holds_the_presets_beside_the_plan(catalog: Path) -> None:
+    sql = "SELECT stage, source, blog, released, planned FROM reconciliation WHERE source IS NOT NULL"
+    rows = {(stage, source): tuple(exact) for stage, source, *exact in ask(catalog, sql)}
+    for stage, planned in (("stage1", "17/20"), ("stage2", "3/4")):
+        exact = [smolmix.weights(stage, preset)["dclm"] for preset in ("blog", "released")]
+        assert rows[stage, "dclm"] == (*(f"{one.numerator}/{one.denominator}" for one in exact), planned)
+    assert rows["stage1", "finemath-4plus"] == (None, None, "0/1")
+    sql = "SELECT sum(planned_percent) FROM reconciliation WHERE source IS NOT NULL GROUP BY plan"
+    sums = ask(catalog, sql)
+    assert [one for (one,) in sums] == pytest.approx([100, 100])
+
+
+def test_steps_cover_the_curriculum_without_a_gap(catalog: Path) -> None:
+    rows = ask(catalog, "SELECT curriculum_step, first_index, last_index FROM steps ORDER BY 1")
+    assert [row[0] for row in rows] == list(range(1, 61))
+    assert all(last == first + 7 for _, first, last in rows)
+    sql = (
+        "SELECT max(tokens_after)::BIGINT - any_value(s.tokens) "
+        "FROM steps JOIN stages s USING (plan) GROUP BY plan"
+    )
+    assert ask(catalog, sql) == [(0,), (0,)]

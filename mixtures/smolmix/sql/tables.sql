@@ -43,6 +43,12 @@ CREATE TABLE store.staging (
   sha256 VARCHAR, first_step BIGINT
 );
 
+CREATE TABLE store.reconciliation (
+  profile VARCHAR, plan VARCHAR, stage VARCHAR, domain VARCHAR, source VARCHAR, blog VARCHAR, released VARCHAR,
+  planned VARCHAR, blog_percent DOUBLE, released_percent DOUBLE, planned_percent DOUBLE, windows BIGINT,
+  tokens HUGEINT, tokenized HUGEINT
+);
+
 CREATE TABLE store.findings (
   profile VARCHAR, plan VARCHAR, severity VARCHAR, code VARCHAR, source VARCHAR, message VARCHAR, fix VARCHAR
 );
