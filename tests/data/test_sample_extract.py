@@ -81,7 +81,10 @@ CATALOGUE = textwrap.dedent(
 
     #: a.py:1
     msgid "Hello"
-    msgstr "Bonjour"
+    msgstr "Bonjour à toutes et à tous, et bienvenue."
+
+    msgid "OK"
+    msgstr "D'accord"
 
     #, fuzzy
     msgid "Bye"
@@ -98,12 +101,12 @@ CATALOGUE = textwrap.dedent(
     "lines"
     msgstr ""
     "Deux\n"
-    "lignes \"citées\""
+    "lignes \"citées\" l'une après l'autre"
 
     msgid "one"
     msgid_plural "many"
-    msgstr[0] "un"
-    msgstr[1] "plusieurs"
+    msgstr[0] "un seul fichier a été enregistré"
+    msgstr[1] "%d fichiers ont été enregistrés"
 
     #~ msgid "old"
     #~ msgstr "vieux"
@@ -112,8 +115,17 @@ CATALOGUE = textwrap.dedent(
 
 
 def test_catalogue_gives_translations_only() -> None:
-    expected = 'Bonjour\nDeux\nlignes "citées"\nun\nplusieurs\n'
+    expected = (
+        "Bonjour à toutes et à tous, et bienvenue.\n"
+        'Deux\nlignes "citées" l\'une après l\'autre\n'
+        "%d fichiers ont été enregistrés\n"
+    )
     assert [text for _, text in read_catalogue(CATALOGUE)] == [expected]
+
+
+def test_dense_scripts_need_fewer_characters() -> None:
+    catalogue = 'msgid "Delete the chosen files?"\nmsgstr "選択したファイルを削除しますか"\n\nmsgid "File"\nmsgstr "ファイル"'
+    assert [text for _, text in read_catalogue(catalogue)] == ["選択したファイルを削除しますか\n"]
 
 
 def test_a_long_catalogue_is_cut_without_loss() -> None:

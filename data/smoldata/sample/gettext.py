@@ -1,7 +1,7 @@
 """A gettext catalogue (``.po``) -> the translated texts, in the order of the catalogue.
 
 Messages that were translated from one place (a help text, a page) stay together in one document. Fuzzy and
-untranslated messages are left out. The format: GNU gettext manual, "The Format of PO Files".
+untranslated messages and mere labels are left out. The format: GNU gettext manual, "The Format of PO Files".
 """
 
 import re
@@ -10,6 +10,8 @@ from collections.abc import Iterator
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _ESCAPES = {"n": "\n", "t": "\t", "r": "", '"': '"', "\\": "\\"}
 _DOCUMENT_CHARACTERS = 6000
+# Labels and names of menus are no sentences. Counted in bytes, so that dense scripts need fewer characters.
+_SENTENCE_BYTES = 32
 
 
 def read_catalogue(text: str) -> Iterator[tuple[str, str]]:
@@ -33,10 +35,12 @@ def _messages(text: str) -> Iterator[str]:
         if any(line.startswith("#,") and "fuzzy" in line for line in lines):
             continue
         fields = _fields(lines)
-        original = fields.get("msgid", "")
-        for name, value in fields.items():
-            if name.startswith("msgstr") and original and value.strip() and value != original:
-                yield value.strip("\n")
+        # Plural forms say nearly the same: the last one stands for all.
+        translations = [value for name, value in fields.items() if name.startswith("msgstr")]
+        if fields.get("msgid") and translations and translations[-1] != fields["msgid"]:
+            text = translations[-1].strip("\n")
+            if len(text.strip().encode()) >= _SENTENCE_BYTES:
+                yield text
 
 
 def _fields(lines: list[str]) -> dict[str, str]:
