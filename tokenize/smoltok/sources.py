@@ -7,6 +7,7 @@ time.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import xxhash
 from numpy.typing import NDArray
 
 from smoldata.errors import SourceError
@@ -41,10 +43,26 @@ class Texts:
     names: Any
     """Document ids, an Arrow string array."""
     texts: list[str]
-    text_bytes: NDArray[np.int64]
-    """UTF-8 bytes of each text."""
-    text_characters: NDArray[np.int64]
-    """Unicode scalars of each text."""
+    column: Any
+    """The same texts, an Arrow string array."""
+
+    def text_bytes(self) -> NDArray[np.int64]:
+        """Return the UTF-8 bytes of each text."""
+        return np.diff(self._offsets()).astype(np.int64)
+
+    def text_characters(self) -> NDArray[np.int64]:
+        """Return the Unicode scalars of each text."""
+        return np.fromiter(map(len, self.texts), np.int64, len(self.texts))
+
+    def digests(self) -> list[int]:
+        """Return the xxh3-64 of each text's UTF-8, read in place: hashing a ``str`` would encode it first."""
+        offsets, data = self._offsets().tolist(), memoryview(self.column.buffers()[2] or b"")
+        digest = xxhash.xxh3_64_intdigest
+        return [digest(data[begin:end]) for begin, end in pairwise(offsets)]
+
+    def _offsets(self) -> NDArray[np.int32]:
+        first = self.column.offset
+        return np.frombuffer(self.column.buffers()[1], np.int32)[first : first + len(self.texts) + 1]
 
 
 def document_files(folder: Path) -> list[DocumentFile]:
@@ -110,6 +128,8 @@ def _bounded(batch: Any) -> Iterator[Any]:
 
 def _texts(batch: Any, first_row: int, path: Path) -> Texts:
     column = batch.column("text")
+    if column.type != pa.string():
+        column = column.cast(pa.string(), safe=False)
     try:
         texts = column.to_pylist()
     except UnicodeDecodeError:
@@ -117,13 +137,7 @@ def _texts(batch: Any, first_row: int, path: Path) -> Texts:
     if texts is None or column.null_count:
         row, what = _first_bad(column)
         raise SourceError(f"{path}, row {first_row + row}: the text {what}; run the data step again")
-    return Texts(
-        first_row=first_row,
-        names=batch.column("id"),
-        texts=texts,
-        text_bytes=np.asarray(pc.binary_length(column), np.int64),
-        text_characters=np.asarray(pc.utf8_length(column), np.int64),
-    )
+    return Texts(first_row, batch.column("id").cast(pa.string()), texts, column)
 
 
 def _first_bad(column: Any) -> tuple[int, str]:

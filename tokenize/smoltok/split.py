@@ -26,16 +26,12 @@ def threshold(share: Fraction) -> int:
     return -(-(share.numerator << 64) // share.denominator)
 
 
-def is_validation(text: str, limit: int) -> bool:
-    """Return whether a text is in the validation split; ``limit`` comes from :func:`threshold`."""
-    return xxhash.xxh3_64_intdigest(text) < limit
+def is_validation(text: str, share: Fraction) -> bool:
+    """Return whether a text is in the validation split."""
+    return xxhash.xxh3_64_intdigest(text.encode()) < threshold(share)
 
 
-def divide(texts: Sequence[str], limit: int) -> tuple[list[int], list[int]]:
-    """Return the positions of the training texts and of the validation texts."""
-    if limit == 0:
-        return list(range(len(texts))), []
-    digest = xxhash.xxh3_64_intdigest
-    held_out = [digest(text) < limit for text in texts]
-    train = [i for i, out in enumerate(held_out) if not out]
-    return train, [i for i, out in enumerate(held_out) if out]
+def divide(digests: Sequence[int], limit: int) -> tuple[list[int], list[int]]:
+    """Return the positions of training and validation texts; ``digests`` are the xxh3-64 of their UTF-8."""
+    train = [i for i, digest in enumerate(digests) if digest >= limit]
+    return train, [i for i, digest in enumerate(digests) if digest < limit]

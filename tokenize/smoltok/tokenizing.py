@@ -106,7 +106,9 @@ def tokenize_file(task: Task) -> list[ShardRow]:
 
 
 def _add(texts: Texts, sides: _Sides) -> None:
-    parts = divide(texts.texts, sides.task.validation_limit)
+    limit = sides.task.validation_limit
+    parts = divide(texts.digests(), limit) if limit else (list(range(len(texts.texts))), [])
+    text_bytes, text_characters = texts.text_bytes(), texts.text_characters()
     for split, rows in zip(SPLITS, parts, strict=True):
         if not rows:
             continue
@@ -116,8 +118,8 @@ def _add(texts: Texts, sides: _Sides) -> None:
         ids, ends = end_documents(encode_flat(chosen, tokenizer=sides.task.tokenizer), sides.task.tokenizer)
         names = texts.names if whole else texts.names.take(pa.array(rows))
         side.writer.append(Batch(ids, ends, names, np.array(rows, np.int64) + texts.first_row))
-        side.text_bytes += int(texts.text_bytes[rows].sum())
-        side.text_characters += int(texts.text_characters[rows].sum())
+        side.text_bytes += int(text_bytes[rows].sum())
+        side.text_characters += int(text_characters[rows].sum())
 
 
 def _row(task: Task, split: str, side: _Side) -> ShardRow:
