@@ -7,7 +7,7 @@ date; the same plans give the same bytes. Every picture is followed by its numbe
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from html import escape
@@ -99,6 +99,7 @@ def _section(one: Curriculum, number: int) -> str:
         f'<h2 id="{escape(one.anchor)}">{escape(one.title)}</h2>',
         _headline(one),
         _mixture(one, number),
+        _reconciliation(one),
         _passes(one, number),
         *(_sources(plan) for plan in one.plans),
         *(_findings(plan) for plan in one.plans),
@@ -143,6 +144,42 @@ def _mixture(one: Curriculum, number: int) -> str:
     return _figure(ribbons(f"ribbons-{number}", title, stages), title) + _table(
         f"{title}: the numbers", heads, rows, set(heads[1:])
     )
+
+
+def _reconciliation(one: Curriculum) -> str:
+    """Return blog, released and planned shares of each domain, for the stages that ship; else nothing."""
+    columns: dict[str, dict[str, Fraction]] = {}
+    for plan in one.plans:
+        domains = {source["name"]: source["domain"] for source in plan["sources"]}
+        planned = {source["name"]: Fraction(source["weight"]) for source in plan["sources"]}
+        published = _published(plan["name"])
+        if published:
+            for preset, weights in [*published.items(), ("planned", planned)]:
+                columns[f"{plan['name']} {preset}"] = _by_domain(weights, domains)
+    if not columns:
+        return ""
+    domains_met = sorted({domain for shares in columns.values() for domain in shares})
+    rows = [
+        [domain, *(_percent(shares.get(domain)) for shares in columns.values())] for domain in domains_met
+    ]
+    heads = ["domain", *columns]
+    return _table("Blog, released and planned, percent by domain", heads, rows, set(heads[1:]))
+
+
+def _published(stage: str) -> dict[str, dict[str, Fraction]]:
+    """Return the weights of a shipped stage by preset; a recipe of one's own has none."""
+    from smolmix.recipe import load_recipe, shipped_recipes
+
+    if stage not in shipped_recipes():
+        return {}
+    return {preset.name: preset.tree.weights() for preset in load_recipe(stage).presets if preset.name}
+
+
+def _by_domain(weights: Mapping[str, Fraction], domains: Mapping[str, str]) -> dict[str, Fraction]:
+    sums: dict[str, Fraction] = defaultdict(Fraction)
+    for name, weight in weights.items():
+        sums[domains.get(name, "not in this plan")] += weight
+    return dict(sums)
 
 
 def _passes(one: Curriculum, number: int) -> str:

@@ -12,6 +12,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+import smolmix
 from smolmix.report import curricula, write_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -76,6 +77,9 @@ def test_tables_hold_the_numbers_of_the_plans(page: Path, stage2_plan: dict[str,
     shares = {row[0]: row[1:] for row in tables["Mixture over tokens, percent by group: the numbers"][1:]}
     assert shares["web"] == ["85.000", "75.000"]
     assert shares["math"] == ["0.000", "10.000"]
+    shown = {row[0]: row[1:] for row in tables["Blog, released and planned, percent by domain"][1:]}
+    assert shown["web"][2::3] == ["85.000", "75.000"]
+    assert float(shown["web"][3]) == pytest.approx(100 * smolmix.weights("stage2", "blog")["dclm"], abs=0.001)
     locks = tables["Locks: one hash over inputs, recipe, tokenizer, seeds and code"]
     assert stage2_plan["lock"]["hash"] in locks[-1]
     assert stage2_plan["findings"][0]["message"] in tables["stage2: findings"][1]
