@@ -148,22 +148,22 @@ def _mixture(one: Curriculum, number: int) -> str:
 
 def _reconciliation(one: Curriculum) -> str:
     """Return blog, released and planned shares of each domain, for the stages that ship; else nothing."""
-    columns: dict[str, dict[str, Fraction]] = {}
+    rows: list[list[str]] = []
     for plan in one.plans:
         domains = {source["name"]: source["domain"] for source in plan["sources"]}
         planned = {source["name"]: Fraction(source["weight"]) for source in plan["sources"]}
         published = _published(plan["name"])
+        columns = [_by_domain(published.get(name, {}), domains) for name in ("blog", "released")]
+        columns.append(_by_domain(planned, domains))
         if published:
-            for preset, weights in [*published.items(), ("planned", planned)]:
-                columns[f"{plan['name']} {preset}"] = _by_domain(weights, domains)
-    if not columns:
-        return ""
-    domains_met = sorted({domain for shares in columns.values() for domain in shares})
-    rows = [
-        [domain, *(_percent(shares.get(domain)) for shares in columns.values())] for domain in domains_met
-    ]
-    heads = ["domain", *columns]
-    return _table("Blog, released and planned, percent by domain", heads, rows, set(heads[1:]))
+            rows += [
+                [f"{plan['name']}: {domain}", *(_percent(shares.get(domain)) for shares in columns)]
+                for domain in sorted({domain for shares in columns for domain in shares})
+            ]
+    heads = ["stage and domain", "blog", "released", "planned"]
+    return (
+        _table("Blog, released and planned, percent by domain", heads, rows, set(heads[1:])) if rows else ""
+    )
 
 
 def _published(stage: str) -> dict[str, dict[str, Fraction]]:

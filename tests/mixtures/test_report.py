@@ -78,8 +78,9 @@ def test_tables_hold_the_numbers_of_the_plans(page: Path, stage2_plan: dict[str,
     assert shares["web"] == ["85.000", "75.000"]
     assert shares["math"] == ["0.000", "10.000"]
     shown = {row[0]: row[1:] for row in tables["Blog, released and planned, percent by domain"][1:]}
-    assert shown["web"][2::3] == ["85.000", "75.000"]
-    assert float(shown["web"][3]) == pytest.approx(100 * smolmix.weights("stage2", "blog")["dclm"], abs=0.001)
+    assert [shown[f"{stage}: web"][2] for stage in ("stage1", "stage2")] == ["85.000", "75.000"]
+    dclm = 100 * smolmix.weights("stage2", "blog")["dclm"]
+    assert float(shown["stage2: web"][0]) == pytest.approx(float(dclm), abs=0.001)
     locks = tables["Locks: one hash over inputs, recipe, tokenizer, seeds and code"]
     assert stage2_plan["lock"]["hash"] in locks[-1]
     assert stage2_plan["findings"][0]["message"] in tables["stage2: findings"][1]
@@ -94,6 +95,12 @@ def test_the_page_loads_nothing_and_its_links_lead_somewhere(page: Path) -> None
     assert "url(" not in text
     assert all(link.startswith("#") and link[1:] in parsed.ids for link in parsed.links)
     assert len(set(parsed.ids)) == len(parsed.ids)
+
+
+def test_every_table_can_be_scrolled_by_keyboard(page: Path) -> None:
+    text = page.read_text("utf-8")
+    region = r'<div class="scroll" role="region" tabindex="0" aria-label="[^"]+"><table>\s*<caption>'
+    assert len(re.findall(region, text)) == text.count("<table>") >= 7
 
 
 def test_pictures_are_valid_and_named_and_each_has_a_table(page: Path) -> None:
