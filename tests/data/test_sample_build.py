@@ -115,6 +115,21 @@ def test_a_second_run_writes_nothing(trial: tuple[Registry, Path, Path]) -> None
     assert {path: path.stat().st_mtime_ns for path in paths} == before
 
 
+def test_only_the_packages_that_are_needed_are_fetched(
+    trial: tuple[Registry, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, lock, build = trial
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    far = own_source(Path("unused"), sample=[{"package": "far", "files": ["*"]}]) | {"location": None}
+    lock.write_text(
+        lock.read_text(encoding="utf-8") + f"far==1 far-1.tar.gz sha256:{'0' * 64} 9\n", encoding="utf-8"
+    )
+    registry = only(two_sources() | {"far": far}, tmp_path)
+    assert set(build_sample(registry, build, names=["first"], lock=lock)) == {"first"}
+    with pytest.raises(SourceError, match=r"cannot fetch far-1.tar.gz"):
+        build_sample(registry, build, lock=lock)
+
+
 def test_a_lost_or_stray_file_is_repaired(trial: tuple[Registry, Path, Path]) -> None:
     registry, lock, build = trial
     build_sample(registry, build, lock=lock)

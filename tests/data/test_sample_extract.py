@@ -117,7 +117,7 @@ CATALOGUE = textwrap.dedent(
 def test_catalogue_gives_translations_only() -> None:
     expected = (
         "Bonjour à toutes et à tous, et bienvenue.\n"
-        'Deux\nlignes "citées" l\'une après l\'autre\n'
+        "Deux\nlignes \"citées\" l'une après l'autre\n"
         "%d fichiers ont été enregistrés\n"
     )
     assert [text for _, text in read_catalogue(CATALOGUE)] == [expected]

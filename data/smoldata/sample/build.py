@@ -9,7 +9,7 @@ cores.
 import hashlib
 import platform
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -57,10 +57,16 @@ class Unit:
 
 
 def build_sample(
-    registry: Registry, build: Path, *, lock: Path | None = None, workers: int = 2
+    registry: Registry,
+    build: Path,
+    *,
+    names: Iterable[str] | None = None,
+    lock: Path | None = None,
+    workers: int = 2,
 ) -> dict[str, Path]:
     """Make ``build/sample/raw``; return the folder of each source that has text.
 
+    ``names`` limits the work to the packages that these sources need (default: all sources).
     Raises :class:`SourceError` when a package cannot be fetched, :class:`IntegrityError` when one is damaged.
     """
     folder = build / "sample"
@@ -68,14 +74,17 @@ def build_sample(
     with single_writer(folder / "raw"):
         remove_leftovers(folder / "raw")
         units = _units(registry, pins)
-        stale = [unit for unit in units if not _is_done(unit, folder / "raw")]
+        chosen = {source.name for source in registry.select(list(names) if names is not None else None)}
+        needed = {take.package for name in chosen for take in registry.sources[name].sample}
+        stale = [unit for unit in units if unit.package in needed and not _is_done(unit, folder / "raw")]
         fetch([unit.pin for unit in stale if unit.pin], folder / "packages")
         work = [partial(make_raw, unit, registry, folder) for unit in stale]
         if work:
             with progress("sample text", len(work)) as advance:
                 for unit in run_all(work, workers):
                     advance(1, unit)
-        return write_manifests(folder / "raw", [unit.label for unit in units])
+        made = write_manifests(folder / "raw", [unit.label for unit in units])
+        return {name: path for name, path in made.items() if name in chosen}
 
 
 def _units(registry: Registry, pins: dict[str, Pin]) -> list[Unit]:
