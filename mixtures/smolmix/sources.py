@@ -172,7 +172,7 @@ def _read_manifest(path: Path) -> tuple[Any, dict[str, Any]]:
 
 
 def _one_value(file: Any, name: str) -> Any:
-    """Return the value that a column has in every row, by the statistics in the footer where there are some."""
+    """Return the value that a column has in every row, by the footer's statistics if there are some."""
     number = file.schema_arrow.names.index(name)
     groups = [file.metadata.row_group(i).column(number) for i in range(file.metadata.num_row_groups)]
     if all(group.is_stats_set and group.statistics.has_min_max for group in groups):
