@@ -218,8 +218,6 @@ def _source_json(source: SourcePlan) -> dict[str, Any]:
 
 
 def _sequence(source: SourcePlan, seed: int, sizes: I64 | None) -> Sequence:
-    if source.status == "absent":
-        return Sequence(source.name, source_key(seed, source.name), np.zeros(0, np.int64), 0, 0)
     if sizes is None and source.status != "unknown_size":
         sizes = np.zeros(0, np.int64)
     if sizes is not None and (

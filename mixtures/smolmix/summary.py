@@ -12,6 +12,7 @@ TEXT = ("source", "group")
 NUMBERS = ("published", "weight", "percent", "windows", "tokens", "passes", "before", "shards")
 _LONGEST_FRACTION = 24
 _SHOWN_FINDINGS = 8
+_ASK_FINDINGS = 'make sql Q="SELECT severity, source, message FROM findings"'
 _GRAVITY = ("error", "warning", "info")
 
 
@@ -98,8 +99,4 @@ def _print_findings(plan: Plan, most: int) -> None:
         console.out.print(
             f"{severity}: {found[0].message}; {found[0].fix}{more}", markup=False, soft_wrap=True
         )
-    console.out.print(
-        f'{len(plan.findings)} findings in all: make sql Q="select severity, source, message from findings"',
-        markup=False,
-        soft_wrap=True,
-    )
+    console.out.print(f"{len(plan.findings)} findings in all: {_ASK_FINDINGS}", markup=False, soft_wrap=True)

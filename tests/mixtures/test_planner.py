@@ -133,6 +133,13 @@ def test_a_positive_weight_without_windows_is_a_finding(tmp_path: Path) -> None:
     assert plan.order.windows == plan.windows
 
 
+def test_shards_too_short_for_a_window_are_listed_and_never_opened(tmp_path: Path) -> None:
+    plan = plan_stage(recipe(tmp_path), supply(a=[3, 2], b=[99], d=[500]), profile="hub")[0]
+    assert (plan.source("a").status, plan.source("a").shards) == ("absent", 2)
+    write_plan(plan, tmp_path / "plan")
+    assert load_plan(tmp_path / "plan").first_indices("a").tolist() == [-1, -1]
+
+
 def test_an_absent_group_names_its_heirs(tmp_path: Path) -> None:
     text = FIRST.replace("g: {share", "h: {share: 10%, members: {x: 1}}\n      g: {share").replace("d: 50%", "d: 40%")
     plan = plan_stage(recipe(tmp_path, text), supply(a=[52, 23], b=[2], d=[500]), profile="hub")[0]
