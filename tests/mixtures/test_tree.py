@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from smolmix.tree import Split, Tree, build_tree, locate, paths, prefix_bounds
 
-counts_of = st.lists(st.integers(1, 60), min_size=1, max_size=12).map(lambda c: {f"s{i}": n for i, n in enumerate(c)})
+counts_of = st.lists(st.integers(1, 60), min_size=1, max_size=12).map(
+    lambda c: {f"s{i}": n for i, n in enumerate(c)}
+)
 
 
 def ascend(tree: Tree, name: str, j: int) -> int:
