@@ -2,17 +2,25 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from smoldata.errors import InputError
+from smolmix.bundle import write_bundle
 from smolmix.nanotron_shards import link_shards
 from smolmix.plan import load_plan
+from smolmix.plan_files import write_plan
+from smolmix.planner import plan_stage
+from smolmix.recipe import load_recipe
+from smolmix.sources import supply_from_manifests
 
+SOURCES = ("asyncio", "email", "idlelib", "json")
 NANOTRON = os.environ.get("NANOTRON")
 SCRIPT = """
 import json, sys
@@ -77,3 +85,40 @@ def test_nanotrons_loader_reads_every_window_of_the_plan(
 def windows(link: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint16]]:
     ids = np.fromfile(link, "<u2")
     return ids[: ids.size // 513 * 513].reshape(-1, 513)
+
+
+LONGER = """
+format_version: 1
+name: longer
+follows: trial.yaml
+tokenizer: {name: trial, path: trial/tokenizer.json}
+sequence_length: 128
+batch_windows: 4
+validation: 1/8
+seed: 6
+sample: {sequence_length: 128, batch_windows: 4, max_passes: 2}
+budget: 1M
+weights: {prose: {email: 30%, idlelib: 40%}, code: {json: 10%, asyncio: 20%}}
+"""
+
+
+def test_a_stage_of_another_length_links_from_its_first_unopened_shard(
+    small_house: Any, tmp_path: Path
+) -> None:
+    build = Path(shutil.copytree(small_house.build, tmp_path / "build"))
+    (build / "longer.yaml").write_text(LONGER, "utf-8")
+    recipe = load_recipe(build / "longer.yaml")
+    supply = supply_from_manifests(recipe, SOURCES, build / "tokens/trial", build / "plans/longer")
+    plans = plan_stage(recipe, supply)
+    folders = [build / "plans" / plan.name for plan in plans]
+    for plan, folder in zip(plans, folders, strict=True):
+        write_plan(plan, folder)
+    bundle = write_bundle(folders[-1], build / "bundles/longer", recipe=b"x", earlier=folders[:-1])
+    link_shards(bundle, tmp_path / "run")
+    plan = load_plan(bundle / "plan")
+    assert any(source.base_windows for source in plan.sources)
+    opened = dict.fromkeys(plan.at(index)[:3] for index in range(plan.windows))
+    for source in plan.sources:
+        links = sorted((tmp_path / "run/s3-shards" / source.name).iterdir())
+        wanted = [f"{shard:05d}.ds" for name, _, shard in opened if name == source.name]
+        assert [link.resolve().name for link in links] == wanted
