@@ -18,7 +18,7 @@ from datatrove.pipeline.filters.base_filter import BaseFilter, get_filter_result
 
 from smoldata.documents import DOCUMENT_SCHEMA
 from smoldata.files import atomic_path, write_json
-from smoldata.heritage import contents_url, fetch_content
+from smoldata.heritage import contents_url, with_contents
 from smoldata.pipeline_types import Limit, RawInput
 from smoldata.reading import Report, read_rows, usable_text
 from smoldata.registry import Source
@@ -42,19 +42,25 @@ class StrictReader(PipelineStep):  # type: ignore[misc] # datatrove ships no typ
         """Yield the documents of files ``rank``, ``rank + world_size``, …."""
         if data:
             yield from data
-        columns = (*self.source.columns.names(), *(("src_encoding",) if self.contents else ()))
-        needed = (self.source.columns.id or "blob_id",) if self.contents else self.source.columns.text
         for raw in self.inputs[rank::world_size]:
-            for number, row in read_rows(raw.address, needed, self.report, columns=columns):
-                text = self._text(row)
+            for number, row, text in self._rows(raw.address):
                 if text is not None:
                     yield self._document(text, row, raw, number)
 
+    def _rows(self, address: str) -> Iterator[tuple[int, dict[str, Any], str | None]]:
+        columns = self.source.columns
+        if self.contents is None:
+            for number, row in read_rows(address, columns.text, self.report, columns=columns.names()):
+                yield number, row, self._text(row)
+            return
+        blob = columns.id or "blob_id"
+        listed = read_rows(address, (blob,), self.report, columns=(*columns.names(), "src_encoding"))
+        for number, row, text, fault in with_contents(listed, blob, self.contents):
+            if fault:
+                self.report.drop(fault)
+            yield number, row, None if fault else usable_text(text, self.report)
+
     def _text(self, row: dict[str, Any]) -> str | None:
-        if self.contents:
-            blob = row.get(self.source.columns.id or "blob_id")
-            value = fetch_content(blob, row.get("src_encoding"), self.contents, self.report)
-            return None if value is None else usable_text(value, self.report)
         parts = []
         for name in self.source.columns.text:
             part = usable_text(_flattened(row.get(name)), self.report)

@@ -144,6 +144,11 @@ def read_rows(
         raise
     except (OSError, EOFError, zlib.error, ValueError) as error:
         raise SourceError(f"{path}: damaged or unreadable ({type(error).__name__}: {error})") from error
+    except Exception as error:
+        # A remote file system raises errors of its own (HTTP, access rights).
+        if "://" not in path:
+            raise
+        raise SourceError(f"{path}: cannot be read ({type(error).__name__}: {error})") from error
     _refuse_bad_rows(path, report, before, at_end=True)
 
 

@@ -51,12 +51,17 @@ def test_a_stack_of_identifiers_becomes_documents(
     assert report.dropped == {"bad_encoding": 1, "damaged_blob": 1, "missing_blob": 1, "bad_blob_id": 1}
 
 
+def test_a_store_that_cannot_be_read_is_not_a_drop(tmp_path: Path) -> None:
+    (tmp_path / ("a" * 40)).mkdir()
+    with pytest.raises(SourceError, match="contents cannot be read at"):
+        fetch_content({"blob_id": "a" * 40}, "blob_id", f"file://{tmp_path}/{{blob_id}}")
+
+
 def test_an_address_that_needs_another_package_says_so() -> None:
-    pytest.importorskip("smoldata")
     try:
         import s3fs  # type: ignore[import-not-found]  # noqa: F401
     except ImportError:
         with pytest.raises(SourceError, match="install s3fs"):
-            fetch_content("a" * 40, "utf-8", "s3://none/{blob_id}", Report())
+            fetch_content({"blob_id": "a" * 40}, "blob_id", "s3://none/{blob_id}")
     else:
         pytest.skip("s3fs is installed here")

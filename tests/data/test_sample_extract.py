@@ -124,7 +124,8 @@ def test_catalogue_gives_translations_only() -> None:
 
 
 def test_dense_scripts_need_fewer_characters() -> None:
-    catalogue = 'msgid "Delete the chosen files?"\nmsgstr "選択したファイルを削除しますか"\n\nmsgid "File"\nmsgstr "ファイル"'
+    sentence = 'msgid "Delete the chosen files?"\nmsgstr "選択したファイルを削除しますか"'
+    catalogue = sentence + '\n\nmsgid "File"\nmsgstr "ファイル"'
     assert [text for _, text in read_catalogue(catalogue)] == ["選択したファイルを削除しますか\n"]
 
 
