@@ -18,6 +18,7 @@ import numpy.typing as npt
 from smoldata.errors import InputError, IntegrityError
 from smoltrain.bundle import Bundle, Places, open_bundle
 from smoltrain.shards import ShardPool
+from smoltrain.store import LocalStore, RemoteStore, Store
 from smoltrain.windows import Ints, targets
 
 LOOKUP_SAMPLES = 8192
@@ -44,13 +45,22 @@ class Batch:
 class Loader:
     """Batches of a stage for one rank; iterate, or ask for any step with :meth:`batch`."""
 
-    def __init__(self, bundle: Bundle, *, rank: int = 0, world_size: int = 1, start_step: int = 0) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        rank: int = 0,
+        world_size: int = 1,
+        start_step: int = 0,
+        store: Store | None = None,
+    ) -> None:
         _check(bundle, rank, world_size, start_step)
         self.bundle = bundle
         self.start_step = start_step
         self._rows = bundle.batch_windows // world_size
         self._first = rank * self._rows
-        self._pool = ShardPool(bundle)
+        self._store = LocalStore(bundle) if store is None else store
+        self._pool = ShardPool(bundle, self._store)
         self._block_steps = max(1, LOOKUP_SAMPLES // self._rows)
         self._block_start = -1
         self._block: Places | None = None
@@ -77,6 +87,7 @@ class Loader:
         dtype = np.uint16 if self.bundle.token_width == np.dtype(np.uint16).itemsize else np.uint32
         tokens = np.empty((self._rows, self.bundle.sequence_length + 1), dtype)
         rows = self.bundle.shards.first_row[places.source] + places.shard
+        self._store.prepare(step, rows.tolist())
         for at, (row, window) in enumerate(zip(rows.tolist(), places.window.tolist(), strict=True)):
             self._pool.read(row, window, tokens[at], step)
         if tokens.max() >= self.bundle.vocab_size:
@@ -86,7 +97,7 @@ class Loader:
     def _refuse_id(self, step: int, tokens: npt.NDArray[np.uint16 | np.uint32], rows: Ints) -> None:
         at = int(tokens.max(axis=1).argmax())
         raise IntegrityError(
-            f"shard {self.bundle.path_of(int(rows[at]))}: token id {int(tokens.max())} at step {step}, "
+            f"shard {self._store.path(int(rows[at]))}: token id {int(tokens.max())} at step {step}, "
             f"but {self.bundle.plan.tokenizer.name} has ids below {self.bundle.vocab_size}; it is of another "
             f"tokenizer or not of {self.bundle.token_width} bytes a token: tokenize again"
         )
@@ -114,15 +125,25 @@ def open_loader(
     world_size: int = 1,
     start_step: int = 0,
     root: str | Path | None = None,
+    cache: str | Path | None = None,
 ) -> Loader:
     """Open a bundle's batches for ``rank`` of ``world_size``, beginning at ``start_step`` of the stage.
 
-    ``root`` says where the shards are on this machine, if not where the bundle's relative paths point. Raises
-    :class:`InputError` if ``world_size`` does not divide the global batch; a shard that is missing or of
-    another size raises :class:`IntegrityError` when its first window is due.
+    ``root`` says where the shards are, if not where the bundle's relative paths point: a folder, or a URL
+    that fsspec can open (``s3://bucket/prefix``); from a URL they are copied to ``cache`` ahead of need.
+    Raises :class:`InputError` if ``world_size`` does not divide the global batch; a shard that is missing or
+    of another size raises :class:`IntegrityError` when its first window is due.
     """
-    opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle, root)
-    return Loader(opened, rank=rank, world_size=world_size, start_step=start_step)
+    remote = str(root) if "://" in str(root) else None
+    opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle, None if remote else root)
+    store = None if remote is None else _remote_store(opened, remote, cache)
+    return Loader(opened, rank=rank, world_size=world_size, start_step=start_step, store=store)
+
+
+def _remote_store(bundle: Bundle, url: str, cache: str | Path | None) -> RemoteStore:
+    if cache is None:
+        raise InputError(f"shards at {url} need a folder of this machine to be copied to; give it as `cache`")
+    return RemoteStore(bundle, url, Path(cache))
 
 
 def _check(bundle: Bundle, rank: int, world_size: int, start_step: int) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from smoldata.errors import IntegrityError
 from smoltrain.bundle import Bundle
+from smoltrain.store import LocalStore, Store
 from smoltrain.windows import Tokens
 
 MAX_OPEN_SHARDS = 128
@@ -21,8 +22,9 @@ _DTYPES = {2: "<u2", 4: "<u4"}
 class ShardPool:
     """Reads windows out of a bundle's shards with a bounded number of open maps."""
 
-    def __init__(self, bundle: Bundle, max_open: int = MAX_OPEN_SHARDS) -> None:
+    def __init__(self, bundle: Bundle, store: Store | None = None, max_open: int = MAX_OPEN_SHARDS) -> None:
         self._bundle = bundle
+        self._store = LocalStore(bundle) if store is None else store
         self._max_open = max_open
         self._open: OrderedDict[int, Tokens] = OrderedDict()
         self._length = bundle.sequence_length + 1
@@ -43,7 +45,7 @@ class ShardPool:
         return len(self._open)
 
     def _map(self, row: int, step: int) -> Tokens:
-        path = self._bundle.path_of(row)
+        path = self._store.path(row)
         wanted = int(self._bundle.shards.bytes[row])
         try:
             size = path.stat().st_size

@@ -1,0 +1,99 @@
+"""Shards from a remote store: the same batches, each shard once and ahead of need, checked on arrival."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import fsspec
+import pyarrow.parquet as pq
+import pytest
+
+from smoldata.errors import InputError, IntegrityError
+from smoltrain.bundle import open_bundle
+from smoltrain.loader import open_loader
+from smoltrain.store import RemoteStore
+
+if TYPE_CHECKING:
+    from tests.conftest import SmallHouse
+
+URL = "memory://bucket/run"
+
+
+@pytest.fixture
+def remote(small_house: "SmallHouse") -> Iterator[fsspec.AbstractFileSystem]:
+    """Copy the shards into fsspec's store in memory."""
+    store = fsspec.filesystem("memory")
+    store.put(str(small_house.build / "tokens"), "/bucket/run/tokens", recursive=True)
+    yield store
+    store.rm("/bucket", recursive=True)
+
+
+def test_batches_are_those_of_local_files(
+    small_house: "SmallHouse", remote: fsspec.AbstractFileSystem, tmp_path: Path
+) -> None:
+    local = open_loader(small_house.bundle, start_step=7)
+    far = open_loader(small_house.bundle, start_step=7, root=URL, cache=tmp_path)
+    for here, there in zip(local, far, strict=True):
+        assert (here.ids == there.ids).all()
+    assert not list(tmp_path.rglob("*.tmp-*"))
+
+
+def test_what_the_next_steps_open_is_fetched_ahead_and_no_more(
+    small_house: "SmallHouse", remote: fsspec.AbstractFileSystem, tmp_path: Path
+) -> None:
+    bundle = open_bundle(small_house.bundle)
+    table = pq.read_table(small_house.bundle / "shards.parquet").to_pylist()
+    dates = sorted(row["first_step"] for row in table if row["first_step"] is not None)
+    ahead = dates[len(dates) // 2]
+    store = RemoteStore(bundle, URL, tmp_path, lookahead_steps=ahead + 1)
+    store.prepare(0, [])
+    store._pool.shutdown()
+    seen = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.ds")}
+    opened = [row for row in table if row["first_step"] is not None]
+    due = {row["path"].removeprefix("../../") for row in opened if row["first_step"] <= ahead}
+    assert seen == due
+    assert len(seen) < len(table)
+
+
+def test_a_shard_is_copied_once(
+    small_house: "SmallHouse", remote: fsspec.AbstractFileSystem, tmp_path: Path
+) -> None:
+    first = open_loader(small_house.bundle, root=URL, cache=tmp_path).batch(0)
+    remote.rm("/bucket", recursive=True)
+    again = open_loader(small_house.bundle, root=URL, cache=tmp_path)
+    again._store._lookahead = 0
+    assert (again.batch(0).ids == first.ids).all()
+    remote.mkdir("/bucket")
+
+
+def test_a_changed_shard_is_refused_and_not_kept(
+    small_house: "SmallHouse", remote: fsspec.AbstractFileSystem, tmp_path: Path
+) -> None:
+    loader = open_loader(small_house.bundle, root=URL, cache=tmp_path)
+    places = loader.places(0)
+    row = loader.bundle.shards.row(int(places.source[0]), int(places.shard[0]))
+    name = loader._store.path(row).relative_to(tmp_path).as_posix()
+    data = bytearray(remote.cat(f"/bucket/run/{name}"))
+    data[100] ^= 1
+    remote.pipe(f"/bucket/run/{name}", bytes(data))
+    with pytest.raises(IntegrityError, match=rf"{URL}/{name}: .* the bundle says .* copy it there again"):
+        loader.batch(0)
+    assert not (tmp_path / name).exists()
+
+
+def test_a_missing_shard_is_named(
+    small_house: "SmallHouse", remote: fsspec.AbstractFileSystem, tmp_path: Path
+) -> None:
+    remote.rm("/bucket/run/tokens/trial/idlelib", recursive=True)
+    with pytest.raises(IntegrityError, match=r"idlelib/.*\.ds is missing"):
+        list(open_loader(small_house.bundle, root=URL, cache=tmp_path))
+
+
+def test_a_remote_root_needs_a_cache(small_house: "SmallHouse") -> None:
+    with pytest.raises(InputError, match="give it as `cache`"):
+        open_loader(small_house.bundle, root=URL)
+
+
+def test_an_unknown_protocol_is_an_input_error(small_house: "SmallHouse", tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot open nowhere://x"):
+        open_loader(small_house.bundle, root="nowhere://x", cache=tmp_path)

@@ -1,0 +1,134 @@
+"""Where shards come from: files here, or any fsspec store with a local cache that fills ahead of need.
+
+A remote shard is copied whole to the cache under a temporary name, compared with the size and the xxh3-128 of
+the bundle, and renamed; from then on it is a local file. At each step the shards that the bundle's timetable
+(``first_step``) needs within the next steps are fetched in the background, the step's own are waited for.
+Several processes may share a cache. Cost: each shard crosses the network once; nothing is removed from the
+cache.
+"""
+
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol
+
+import numpy as np
+
+from smoldata.errors import InputError, IntegrityError
+from smoldata.files import atomic_path, xxh3_128
+from smoltrain.bundle import Bundle
+
+LOOKAHEAD_STEPS = 200
+FETCHERS = 4
+
+
+class Store(Protocol):
+    """Knows where shards lie and sees to it that they are there."""
+
+    def prepare(self, step: int, rows: Iterable[int]) -> None:
+        """Have the shards of ``rows``, which ``step`` reads, and begin with those of the steps after it."""
+        ...
+
+    def path(self, row: int) -> Path:
+        """Return the local file of a shard."""
+        ...
+
+
+class LocalStore:
+    """Shards that are files of this machine."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._bundle = bundle
+
+    def prepare(self, step: int, rows: Iterable[int]) -> None:
+        """Do nothing: files are there, or opening them says that they are not."""
+
+    def path(self, row: int) -> Path:
+        """Return where the bundle says that a shard lies."""
+        return self._bundle.path_of(row)
+
+
+class RemoteStore:
+    """Shards below a URL that fsspec can open, copied to a cache on this machine."""
+
+    def __init__(self, bundle: Bundle, url: str, cache: Path, lookahead_steps: int = LOOKAHEAD_STEPS) -> None:
+        self._bundle, self._url, self._cache = bundle, url.rstrip("/"), cache
+        self._lookahead = lookahead_steps
+        self._system, self._base = _file_system(url)
+        self._hashes, self._order, self._due = _timetable(bundle)
+        self._next = 0
+        self._pool: ThreadPoolExecutor | None = None
+        self._fetched: dict[int, Future[None]] = {}
+
+    def prepare(self, step: int, rows: Iterable[int]) -> None:
+        """Fetch the shards of ``rows`` now and those that the next steps open behind them."""
+        wanted = [self._fetch(row) for row in dict.fromkeys(rows)]
+        while self._next < len(self._order) and self._due[self._next] < step + self._lookahead:
+            if self._due[self._next] >= step:
+                self._fetch(int(self._order[self._next]))
+            self._next += 1
+        for fetched in wanted:
+            fetched.result()
+
+    def path(self, row: int) -> Path:
+        """Return the cached file of a shard."""
+        return self._cache.joinpath(*_parts(self._bundle, row))
+
+    def close(self) -> None:
+        """Stop fetching; what is under way is finished."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def _fetch(self, row: int) -> "Future[None]":
+        if self._pool is None:
+            # Made when first needed: threads don't live on in a forked worker.
+            self._pool = ThreadPoolExecutor(FETCHERS, thread_name_prefix="shards")
+        if row not in self._fetched:
+            self._fetched[row] = self._pool.submit(self._copy, row)
+        return self._fetched[row]
+
+    def _copy(self, row: int) -> None:
+        path = self.path(row)
+        size = int(self._bundle.shards.bytes[row])
+        if path.is_file() and path.stat().st_size == size:
+            return
+        parts = "/".join(_parts(self._bundle, row))
+        with atomic_path(path) as temporary:
+            try:
+                self._system.get_file(f"{self._base}/{parts}", str(temporary))
+            except FileNotFoundError:
+                raise IntegrityError(
+                    f"shard {self._url}/{parts} is missing; copy it there, as the bundle's list says"
+                ) from None
+            seen, wanted = xxh3_128(temporary), self._hashes[row].as_py()
+            if seen != wanted:
+                raise IntegrityError(
+                    f"shard {self._url}/{parts}: {temporary.stat().st_size:,} bytes with xxh3-128 {seen}, "
+                    f"the bundle says {size:,} with {wanted}; it was changed or cut: copy it there again"
+                )
+
+
+def _parts(bundle: Bundle, row: int) -> list[str]:
+    """Return a shard's path below a root: without the leading ``..``."""
+    return [part for part in PurePosixPath(str(bundle.shards.paths[row].as_py())).parts if part != ".."]
+
+
+def _file_system(url: str) -> tuple[Any, str]:
+    import fsspec
+
+    try:
+        system, base = fsspec.core.url_to_fs(url)
+    except (ImportError, ValueError) as error:
+        raise InputError(f"cannot open {url}: {error}") from error
+    return system, str(base).rstrip("/")
+
+
+def _timetable(bundle: Bundle) -> tuple[Any, Any, Any]:
+    """Return each shard's hash; and the rows that the stage opens with their first steps, by time."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(bundle.folder / "shards.parquet", columns=["xxh3_128", "first_step"])
+    due = table.column("first_step").fill_null(-1).to_numpy()
+    opened = np.flatnonzero(due >= 0)
+    order = opened[np.argsort(due[opened], kind="stable")]
+    return table.column("xxh3_128"), order, due[order]
