@@ -73,7 +73,7 @@ def _own_files(source: Source, location: Location) -> Iterator[RawInput]:
     if "://" in location.url:
         yield from _remote_files(source, location.url, fits)
         return
-    root = Path(location.url).expanduser()
+    root = Path(location.address())
     if not root.exists():
         raise SourceError(f"{source.name}: no folder or file at {root}")
     if root.is_file():

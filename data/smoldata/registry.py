@@ -87,7 +87,14 @@ class Location(_Record):
     """Files of a user's own: a folder (local or any fsspec address) and patterns inside it."""
 
     url: str
+    """Relative to the registry file that names it."""
     files: tuple[str, ...] = ("*",)
+    base: str = Field(default="", exclude=True, repr=False)
+    """The folder of that file; filled in when it is read, in no dump and no hash."""
+
+    def address(self) -> str:
+        """Return where the files are: an fsspec address, or a path that is absolute or from here."""
+        return self.url if "://" in self.url else str(Path(self.base) / Path(self.url).expanduser())
 
 
 class Size(_Record):
@@ -188,7 +195,7 @@ def load_registry(path: Path | None = None) -> Registry:
     shipped = _shipped()
     if path is None:
         return shipped
-    own = _validated(_laid_over(shipped, _read_yaml(Path(path))), Path(path))
+    own = _validated(_laid_over(shipped, _read_yaml(Path(path)), Path(path).parent), Path(path))
     return shipped.model_copy(
         update={
             "sources": shipped.sources | own.sources,
@@ -215,7 +222,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return value
 
 
-def _laid_over(shipped: Registry, own: dict[str, Any]) -> dict[str, Any]:
+def _laid_over(shipped: Registry, own: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Return the user's file with the keys that it leaves to the shipped sources filled in."""
     sources = {}
     for name, fields in own["sources"].items():
@@ -226,6 +233,8 @@ def _laid_over(shipped: Registry, own: dict[str, Any]) -> dict[str, Any]:
         if known is not None:
             base = known.model_dump(mode="json", by_alias=True, exclude_unset=True)
         sources[name] = base | fields
+        if isinstance(fields.get("location"), dict):
+            sources[name]["location"] = fields["location"] | {"base": str(folder)}
     return {"format_version": 1} | own | {"sources": sources}
 
 
@@ -265,7 +274,9 @@ def _known_keys(place: tuple[int | str, ...]) -> list[str]:
     if place[0] != "sources" or len(place) < 3:  # noqa: PLR2004 - sources.<name>.<key>
         return list(Registry.model_fields)
     model = parts.get(str(place[2]), Source) if len(place) > 3 else Source  # noqa: PLR2004
-    return ["as" if name == "extractor" else name for name in model.model_fields if name != "name"]
+    return [
+        "as" if name == "extractor" else name for name in model.model_fields if name not in {"name", "base"}
+    ]
 
 
 def _did_you_mean(word: str, known: Iterable[str]) -> str:

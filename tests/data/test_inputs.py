@@ -35,6 +35,17 @@ def test_one_file_of_ones_own(tmp_path: Path) -> None:
     assert [raw.relative for raw in list_inputs(known.source("mine"), known, "hub", tmp_path)] == ["x.jsonl"]
 
 
+def test_a_relative_place_is_relative_to_its_registry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_rows(tmp_path / "deep" / "raw" / "x.jsonl", [{"text": "x"}], "jsonl")
+    entry = own_source(tmp_path, location={"url": "raw"})
+    known = load_registry(write_registry(tmp_path / "deep" / "own.yaml", {"mine": entry}))
+    monkeypatch.chdir(tmp_path)
+    assert [raw.relative for raw in list_inputs(known.source("mine"), known, "hub", tmp_path)] == ["x.jsonl"]
+    assert str(tmp_path) not in known.source("mine").model_dump_json()
+
+
 def test_a_remote_folder_is_listed(tmp_path: Path) -> None:
     for name in ("a.jsonl", "sub/b.jsonl", "c.txt"):
         with fsspec.open(f"memory://inputs/{name}", "wb") as file:
