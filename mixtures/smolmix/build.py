@@ -257,7 +257,7 @@ def _watched(job: Job, outputs: Sequence[Path]) -> tuple[Path, ...]:
 def _own_data(job: Job) -> list[Path]:
     """Return the local folders and files that the recipe's own sources are read from."""
     places = [job.registry.source(name).location for name in job.names]
-    return [Path(place.url) for place in places if place and "://" not in place.url]
+    return [Path(place.address()) for place in places if place and "://" not in place.url]
 
 
 @contextmanager
