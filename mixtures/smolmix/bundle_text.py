@@ -10,7 +10,7 @@ from string import Template
 from typing import Any
 
 from smolmix.nanotron import Emitted, Launch
-from smolmix.nanotron_schema import NANOTRON_COMMIT
+from smolmix.nanotron_schema import DATATROVE_COMMIT, NANOTRON_COMMIT
 
 _RESUME_CHECK = """\
 elif [[ ! -e "%s" ]]; then
@@ -66,6 +66,8 @@ def readme(plan: Mapping[str, Any], emitted: Emitted, shards: Any) -> str:
     size = pc.sum(shards.column("bytes")).as_py()
     return _fill(
         "bundle.md",
+        nanotron=NANOTRON_COMMIT,
+        datatrove=DATATROVE_COMMIT,
         title=f"Hand-off: {title(plan)}",
         lock=plan["lock"]["hash"],
         steps=f"{plan['steps']:,}",

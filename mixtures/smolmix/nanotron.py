@@ -18,6 +18,7 @@ import yaml
 
 from smoldata.errors import InputError
 from smolmix.nanotron_schema import NANOTRON_COMMIT, NanotronConfig, parse_config
+from smolmix.nanotron_traps import Note, traps
 
 Plan = Mapping[str, Any]
 SHARDS_FOLDER = "s3-shards"  # nanotron refuses a local folder without the letters "s3" in its path
@@ -38,14 +39,6 @@ class Launch:
     """What AutoTokenizer loads; None: known by the plan's tokenizer name."""
     resume: str | None = None
     """Checkpoint folder; None: ``checkpoints`` of the stage before, where there is one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """Something the person who launches must know."""
-
-    code: str
-    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +70,7 @@ def emit(plan: Plan, earlier: Sequence[Plan] = (), launch: Launch | None = None)
     _set_steps(values, plan, start, published, launch, notes)
     _set_model(values, plan, tokenizer)
     _set_resume(values, earlier, lineage, launch)
-    notes += _traps(plan, earlier)
+    notes += traps(plan, earlier, values["tokens"]["train_steps"])
     values["general"] = _general(plan)
     values["logging"] = {"iteration_step_info_interval": 1, "log_level": "info", "log_level_replica": "info"}
     values["metrics_logging"] = {"log_level": 1, "log_detail_interval": 200}
@@ -279,42 +272,6 @@ def _general(plan: Plan) -> dict[str, Any]:
         "seed": plan["seed"],
         "step": None,
     }
-
-
-def _traps(plan: Plan, earlier: Sequence[Plan]) -> list[Note]:
-    """Known traps of the stock loader that apply to this stage."""
-    notes = [
-        Note(
-            "loader-order",
-            "nanotron's own loader blends the folders by these weights in its own order: counts agree with "
-            "the plan to about one window a source, the order does not (`smoltrain.open_loader` keeps it)",
-        )
-    ]
-    several = [one for one in plan["sources"] if one["capacity_windows"] and _copies(one) > 1]
-    if several:
-        most = max(several, key=_copies)
-        notes.append(
-            Note(
-                "repeats-linked",
-                f"nanotron does not start a folder again at its end: `smolmix link-shards` links "
-                f"{len(several)} sources more than once (up to {_copies(most)} times: {most['name']})",
-            )
-        )
-    if len(earlier) > 1:
-        notes.append(
-            Note(
-                "consumption-record",
-                "from stage 2 on, nanotron's record of consumed tokens per folder is wrong (it counts the "
-                "blend from the global step); a third stage may skip or repeat windows; the plan's own "
-                "ledger is exact",
-            )
-        )
-    return notes
-
-
-def _copies(source: Mapping[str, Any]) -> int:
-    """Return how many passes of a folder must lie there for this stage and the ones before."""
-    return -(-int(source["offset_windows"] + source["windows"]) // int(source["capacity_windows"]))
 
 
 def _text(values: dict[str, Any], plan: Plan) -> str:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from smoldata.errors import InputError
 
 NANOTRON_COMMIT = "bc1f5a612e9546ba19512130b13ec94b5f8609d2"
+DATATROVE_COMMIT = "2c895af7a95010a96fa53e2dc77cc0ce92799e3f"  # what that nanotron reads shards with
 Positive = Annotated[int, Field(gt=0)]
 LogLevel = Literal["debug", "info", "warning", "error", "critical", "passive"]
 

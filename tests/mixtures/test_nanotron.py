@@ -29,6 +29,7 @@ def full_plan(
     windows = steps * batch
     sources = [
         {"name": source, "weight": str(weight), "windows": int(weight * windows), "offset_windows": 0,
+         "status": "virtual",
          "capacity_windows": None}
         for source, weight in WEIGHTS.items()
     ]  # fmt: skip
@@ -63,6 +64,15 @@ def test_the_released_stages_come_out_as_published(released: list[Any]) -> None:
         one = emit(released[stage], released[:earlier]).config
         assert one.optimizer.learning_rate_scheduler == schedule
         assert one.tokens.train_steps == sum(list(STEPS.values())[: stage + 1])
+
+
+def test_notes_carry_the_numbers_of_the_stock_loader(released: list[Any]) -> None:
+    notes = {note.code: note.message for note in emit(released[2], released[:2]).notes}
+    assert "27.2 GB each" in notes["index-memory"]  # 10 bytes x 4,720,000 steps x 576 windows
+    assert "consumption-record" in notes
+    released[0]["sources"][0]["capacity_windows"] = released[0]["sources"][0]["windows"] // 3
+    notes = {note.code: note.message for note in emit(released[0]).notes}
+    assert "up to 4 times: dclm" in notes["repeats-linked"]
 
 
 def test_long_context_is_a_new_lineage(released: list[Any]) -> None:
