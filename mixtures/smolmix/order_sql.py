@@ -53,7 +53,10 @@ def add_plan(connection: Any, plan: Plan) -> None:
         )
         for s in used
     ]
-    connection.executemany("INSERT INTO orders.sources VALUES (?, ?, ?, ?, ?, ?, ?)", places)
+    # One statement: one a row takes 4 ms each.
+    marks = ", ".join(["(?, ?, ?, ?, ?, ?, ?)"] * len(places))
+    values = [value for place in places for value in place]
+    connection.execute(f"INSERT INTO orders.sources VALUES {marks}", values)  # noqa: S608 - only marks
     tables = [_shards(sequence) for sequence in used if sequence.sizes is not None]
     if tables:
         connection.register("opened_shards", pa.concat_tables(tables))
