@@ -17,6 +17,9 @@ PROFILE ?= sample
 BUDGET  ?=
 BUILD   ?= build
 
+# Company networks: trust what the system trusts, as pip does.
+export UV_SYSTEM_CERTS ?= 1
+
 SELECT = $(if $(RECIPE),--recipe "$(RECIPE)",$(if $(STAGE),--stage "$(STAGE)")) $(if $(PRESET),--preset "$(PRESET)") $(if $(BUDGET),--budget "$(BUDGET)") --build "$(BUILD)"
 export SMOL_QUERY = $(Q)
 
