@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from smoldata.errors import InputError, IntegrityError
-from smolmix.bundle import write_bundle
+from smolmix.bundle import Digest, digest_file, write_bundle
 from smolmix.nanotron import Launch
 from smolmix.nanotron_schema import load_config
 from smolmix.nanotron_shards import link_shards
@@ -103,6 +103,27 @@ def test_a_shard_that_changed_is_refused_and_nothing_is_written(own_build: Path)
     shard.unlink()
     with pytest.raises(IntegrityError, match=r"dclm/00001\.ds is in the plan but not on disk"):
         hand_off(own_build)
+
+
+def test_a_shard_is_hashed_once_for_all_bundles_and_again_when_its_time_changes(
+    own_build: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def counted(path: Path) -> Digest:
+        if path.suffix == ".ds":
+            read.append(path.name)
+        return digest_file(path)
+
+    monkeypatch.setattr("smolmix.bundle.digest_file", counted)
+    first = contents(hand_off(own_build))
+    assert len(read) == 6
+    assert contents(hand_off(own_build)) == first
+    hand_off(own_build, "stage1-blog")
+    assert len(read) == 6
+    (own_build / "sample/tokens/bytes/dclm/00001.ds").touch()
+    assert contents(hand_off(own_build)) == first
+    assert len(read) == 7
 
 
 def test_a_missing_earlier_plan_is_named(own_build: Path) -> None:
@@ -263,7 +284,7 @@ def count(real):
     return wrapped
 for name in ("rename", "replace"):
     setattr(Path, name, count(getattr(Path, name)))
-from smolmix.bundle import write_bundle
+from smolmix.bundle import Digest, digest_file, write_bundle
 from smolmix.nanotron import Launch
 sample = Path(sys.argv[1]) / "sample"
 name = "stage2-blog"
