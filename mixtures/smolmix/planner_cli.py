@@ -1,4 +1,4 @@
-"""The commands of ``smolmix`` that compare plans and start recipes: reconcile, diff, init, schema."""
+"""The commands of ``smolmix`` of the planner: reconcile, diff, lint, init, schema."""
 
 import json
 from fractions import Fraction
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from smoldata.console import out, say, table
-from smoldata.errors import InputError, IntegrityError
+from smoldata.errors import EXIT_FAILED, InputError, IntegrityError
 
 PlanFolder = Annotated[Path, typer.Argument(help="A plan's folder, such as build/full/plans/stage3-blog.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
@@ -16,7 +16,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program."
 
 def add_planner_commands(app: typer.Typer) -> None:
     """Add the commands of this module to the program."""
-    for command in (reconcile, diff, init, schema):
+    for command in (reconcile, diff, lint, init, schema):
         app.command()(command)
 
 
@@ -147,6 +147,29 @@ def diff(
     print(f"tokens     {found.tokens[0]:,} -> {found.tokens[1]:,}")
     print(f"GPU-hours  {hours[0]} -> {hours[1]} at {found.tokens_per_gpu_second:,} tokens a second and GPU")
     print(f"lock parts that differ: {', '.join(found.lock_parts)}")
+
+
+def lint(
+    file: Annotated[Path, typer.Argument(help="A nanotron configuration (YAML), anybody's.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say whether nanotron can run a configuration: each finding with a number and a fix.
+
+    Needs no data and no plan; folders on this machine are counted. Exit code 1 if something would fail.
+
+    Example: smolmix lint build/sample/bundles/stage2-blog/nanotron.yaml
+    """
+    from smolmix.nanotron_lint import lint as examine
+    from smolmix.nanotron_schema import load_config
+
+    findings = examine(load_config(file))
+    if as_json:
+        out.print_json(json.dumps([finding.as_json() for finding in findings]))
+    else:
+        for finding in findings:
+            print(f"{finding.severity:<8} {finding.code}: {finding.message}\n         fix: {finding.fix}")
+    if any(finding.severity == "error" for finding in findings):
+        raise typer.Exit(EXIT_FAILED)
 
 
 def init(

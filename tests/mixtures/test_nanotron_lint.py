@@ -1,0 +1,113 @@
+"""Findings on somebody's configuration: each planted fault is found with its number, a sound file has none."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from smoldata.registry import load_registry
+from smolmix.cli import app
+from smolmix.nanotron import emit
+from smolmix.nanotron_lint import count_windows, lint, stages_of
+from smolmix.nanotron_schema import NanotronConfig
+from smolmix.planner import chain, plan_stage
+from smolmix.recipe import load_recipe
+from smolmix.sources import names_of, supply_from_registry
+
+
+@pytest.fixture(scope="module")
+def config() -> NanotronConfig:
+    """Return what we write for the released stage 2, after stage 1."""
+    recipe = load_recipe("2")
+    supply = supply_from_registry(recipe, names_of(s.recipe for s in chain(recipe)), load_registry())
+    plans = [plan.as_json() for plan in plan_stage(recipe, supply, preset="released", profile="full")]
+    return emit(plans[1], plans[:1]).config
+
+
+def changed(config: NanotronConfig, **dataset: Any) -> NanotronConfig:
+    """Return the configuration with other dataset keys in its last stage."""
+    last = config.data_stages[-1]
+    new = last.data.dataset.model_copy(update=dataset)
+    stage = last.model_copy(update={"data": last.data.model_copy(update={"dataset": new})})
+    return config.model_copy(update={"data_stages": [*config.data_stages[:-1], stage]})
+
+
+def codes(config: NanotronConfig) -> dict[str, str]:
+    return {finding.code: finding.message for finding in lint(config)}
+
+
+def test_our_own_file_has_no_error(config: NanotronConfig) -> None:
+    assert not [finding for finding in lint(config) if finding.severity == "error"]
+
+
+def test_stages_and_windows(config: NanotronConfig) -> None:
+    first, second = stages_of(config)
+    assert (first.first_step, second.first_step) == (1, 3_450_001)
+    assert first.windows == 3_450_000 * 576
+    assert abs(sum(second.folders.values()) - second.windows) == 0
+
+
+def test_the_index_of_the_whole_run(config: NanotronConfig) -> None:
+    tokens = config.tokens.model_copy(update={"train_steps": 4_720_000})
+    found = codes(config.model_copy(update={"tokens": tokens}))
+    assert "2,718,720,000 windows: 27.19 GB" in found["index-memory"]
+
+
+def test_weights_that_do_not_sum_to_one(config: NanotronConfig) -> None:
+    found = codes(changed(config, dataset_folder=["s3/a", "s3/b"], dataset_weights=[0.5, 0.50005]))
+    assert "2 weights sum to 1.00005" in found["weights-sum"]
+
+
+def test_a_starved_folder(config: NanotronConfig) -> None:
+    found = codes(changed(config, dataset_folder=["s3/a", "s3/b"], dataset_weights=[1.0, 1e-12]))
+    assert "s3/b gets" in found["starved-folder"]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "code", "message"),
+    [
+        ({"dataset_folder": ["data/a", "s3/b"]}, "s3-path", "1 of 2 folders have no 's3'"),
+        ({"token_size_in_bytes": 2}, "token-width", "128,256 ids do not fit in 2 bytes"),
+        ({"dataset_folder": ["s3/a", "s3/a"]}, "folder-twice", "1 folders stand twice"),
+    ],
+)
+def test_datasets(config: NanotronConfig, dataset: dict[str, Any], code: str, message: str) -> None:
+    base = {"dataset_folder": ["s3/a", "s3/b"], "dataset_weights": [0.5, 0.5]}
+    assert message in codes(changed(config, **(base | dataset)))[code]
+
+
+def test_fresh_stages_and_lengths(config: NanotronConfig) -> None:
+    checkpoints = config.checkpoints.model_copy(update={"resume_checkpoint_path": None})
+    stage = config.data_stages[1].model_copy(update={"sequence_length": 8192})
+    broken = config.model_copy(
+        update={"checkpoints": checkpoints, "data_stages": [config.data_stages[0], stage]}
+    )
+    found = codes(broken)
+    assert "2 data stages without resume" in found["fresh-stages"]
+    assert "[4096, 8192]" in found["length-change"]
+
+
+def test_folders_on_this_machine_are_counted(config: NanotronConfig, tmp_path: Path) -> None:
+    folder = tmp_path / "s3-local" / "a"
+    folder.mkdir(parents=True)
+    for name, tokens in (("0.ds", 4097 * 3 + 4096), ("1.ds", 4097), ("2.ds", 100)):
+        (folder / name).write_bytes(bytes(4 * tokens))
+    assert count_windows(str(folder), 4, 4096) == 4
+    assert count_windows("s3://bucket/a", 4, 4096) is None
+    found = codes(changed(config, dataset_folder=[str(folder)], dataset_weights=[1.0]))
+    assert "holds 4 windows, the stages draw 430848000" in found["folder-runs-out"]
+
+
+def test_the_command_fails_where_the_run_would(config: NanotronConfig, tmp_path: Path) -> None:
+    import yaml
+
+    for name, one, code in (
+        ("good", config, 0),
+        ("bad", changed(config, dataset_folder=["a"], dataset_weights=[1.0]), 1),
+    ):
+        file = tmp_path / f"{name}.yaml"
+        file.write_text(yaml.safe_dump(one.model_dump(by_alias=True, exclude_none=False)))
+        result = CliRunner().invoke(app, ["lint", str(file)])
+        assert result.exit_code == code, result.output
+        assert "decay-share" in result.output
