@@ -20,6 +20,8 @@ _MUCH_MEMORY: Final = 10**9
 _WIDE_VOCABULARY: Final = 65_536
 _WIDE_BYTES: Final = 4
 _HALF: Final = Fraction(1, 2)
+_ROUNDING: Final = Fraction(1, 10**9)
+"""Decimals of repeating fractions miss 1 by less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,23 +73,7 @@ def _launch(config: NanotronConfig) -> Iterator[Finding]:
         f"the blend's index covers {samples:,} windows: {size / 1e9:.2f} GB in every process",
         "give each process that much memory" if size > _MUCH_MEMORY else NOTHING_TO_DO,
     )
-    share = decimal_text(Fraction(decay.lr_decay_steps, tokens.train_steps) * 100, 2)
-    yield Finding(
-        "decay-share",
-        "info",
-        None,
-        f"the decay is {decay.lr_decay_steps:,} of {tokens.train_steps:,} steps ({share} %)",
-        NOTHING_TO_DO,
-    )
-    end = decay.lr_decay_starting_step + decay.lr_decay_steps - 1
-    if abs(end - tokens.train_steps) > 1:  # published files count the first step from 0 and from 1
-        yield Finding(
-            "decay-end",
-            "warning",
-            None,
-            f"the decay ends at step {end:,}, the run at {tokens.train_steps:,}",
-            "make lr_decay_starting_step + lr_decay_steps - 1 equal train_steps",
-        )
+    yield from _decay(decay, tokens.train_steps)
     if len(config.data_stages) > 1 and config.checkpoints.resume_checkpoint_path is None:
         yield Finding(
             "fresh-stages",
@@ -108,10 +94,29 @@ def _launch(config: NanotronConfig) -> Iterator[Finding]:
         )
 
 
+def _decay(decay: LearningRateScheduler, steps: int) -> Iterator[Finding]:
+    start, end = decay.lr_decay_starting_step, decay.lr_decay_starting_step + decay.lr_decay_steps - 1
+    if start > steps:
+        message = f"the decay starts at step {start:,}, after this launch, which ends at {steps:,}"
+        yield Finding("decay-share", "info", None, message, NOTHING_TO_DO)
+        return
+    share = decimal_text(Fraction(decay.lr_decay_steps, steps) * 100, 2)
+    message = f"the decay is {decay.lr_decay_steps:,} of {steps:,} steps ({share} %)"
+    yield Finding("decay-share", "info", None, message, NOTHING_TO_DO)
+    if abs(end - steps) > 1:  # published files count the first step from 0 and from 1
+        yield Finding(
+            "decay-end",
+            "warning",
+            None,
+            f"the decay ends at step {end:,}, the run at {steps:,}",
+            "make lr_decay_starting_step + lr_decay_steps - 1 equal train_steps",
+        )
+
+
 def _weights(stage: DataStage, use: StageUse) -> Iterator[Finding]:
     weights = stage.data.dataset.dataset_weights
     total = sum((Fraction(repr(float(weight))) for weight in weights), Fraction(0))
-    if total != 1:
+    if abs(total - 1) > _ROUNDING:
         yield Finding(
             "weights-sum",
             "info",

@@ -54,6 +54,25 @@ def test_the_index_of_the_whole_run(config: NanotronConfig) -> None:
     assert "2,718,720,000 windows: 27.19 GB" in found["index-memory"]
 
 
+@pytest.mark.parametrize(
+    ("start", "steps", "code", "message"),
+    [
+        (4_198_001, 4_720_000, "decay-share", "522,000 of 4,720,000 steps (~11.06 %)"),
+        (4_198_001, 4_198_000, "decay-share", "starts at step 4,198,001, after this launch"),
+        (4_000_000, 4_720_000, "decay-end", "ends at step 4,521,999, the run at 4,720,000"),
+    ],
+)
+def test_the_decay(config: NanotronConfig, start: int, steps: int, code: str, message: str) -> None:
+    schedule = config.optimizer.learning_rate_scheduler.model_copy(
+        update={"lr_decay_starting_step": start, "lr_decay_steps": 522_000}
+    )
+    optimizer = config.optimizer.model_copy(update={"learning_rate_scheduler": schedule})
+    tokens = config.tokens.model_copy(update={"train_steps": steps})
+    found = codes(config.model_copy(update={"optimizer": optimizer, "tokens": tokens}))
+    assert message in found[code]
+    assert ("decay-end" in found) is (code == "decay-end")
+
+
 def test_weights_that_do_not_sum_to_one(config: NanotronConfig) -> None:
     found = codes(changed(config, dataset_folder=["s3/a", "s3/b"], dataset_weights=[0.5, 0.50005]))
     assert "2 weights sum to 1.00005" in found["weights-sum"]
