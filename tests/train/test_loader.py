@@ -16,6 +16,7 @@ from smoltok.shards import open_shard
 from smoltrain.bundle import open_bundle, shard_path
 from smoltrain.loader import Loader, open_loader
 from smoltrain.shards import ShardPool
+from smoltrain.windows import targets
 
 if TYPE_CHECKING:
     from tests.conftest import SmallHouse
@@ -177,6 +178,35 @@ def test_a_shard_list_out_of_order_is_refused(small_house: "SmallHouse", tmp_pat
         pq.write_table(table.take(changed), bundle / "shards.parquet")
         with pytest.raises(IntegrityError, match=words):
             open_loader(bundle)
+
+
+def test_datatroves_own_loader_gives_the_same_windows(small_house: "SmallHouse") -> None:
+    """Nanotron reads through datatrove's dataset: every window of every shard, tokens and positions."""
+    pytest.importorskip("torch", reason="datatrove's dataset needs torch: run `make setup-train`")
+    from datatrove.utils.dataset import DatatroveFileDataset
+
+    bundle = open_bundle(small_house.bundle)
+    for row in range(0, len(bundle.shards.bytes), 4):
+        theirs = DatatroveFileDataset(
+            str(bundle.path_of(row)),
+            bundle.sequence_length,
+            token_size=bundle.token_width,
+            return_positions=True,
+            positions_from_eos_token_id=bundle.eos_id,
+        )
+        pool = ShardPool(bundle)
+        tokens = np.empty((len(theirs), bundle.sequence_length + 1), np.uint16)
+        for window in range(len(theirs)):
+            pool.read(row, window, tokens[window], step=0)
+        made = targets(tokens, bundle.eos_id)
+        assert len(theirs) == bundle.shards.tokens[row] // (bundle.sequence_length + 1)
+        for window in range(len(theirs)):
+            sample = theirs[window]
+            assert (made.ids[window] == sample["input_ids"][:-1].numpy()).all()
+            assert (made.labels[window] == sample["input_ids"][1:].numpy()).all()
+            assert (made.positions[window] == sample["positions"][:-1].numpy()).all()
+            # nanotron's collator masks the label whose own position is 0.
+            assert (made.mask[window] == (sample["positions"][1:] != 0).numpy()).all()
 
 
 def test_a_folder_that_is_no_bundle_says_how_to_make_one(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +15,13 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is missing: run `make setup-train`")
 
-from smoldata.errors import InputError, IntegrityError, TrainingError  # noqa: E402 - after the check for torch
-from smoldata.files import xxh3_128  # noqa: E402
+from smoldata.errors import (  # noqa: E402 - after the check for torch
+    BusyError,
+    InputError,
+    IntegrityError,
+    TrainingError,
+)
+from smoldata.files import single_writer, xxh3_128  # noqa: E402
 from smoltrain import checkpoint  # noqa: E402
 from smoltrain.bundle import Bundle, open_bundle  # noqa: E402
 from smoltrain.hyperparameters import SIZES  # noqa: E402
@@ -182,6 +187,50 @@ def test_the_torch_dataset_keeps_the_order(bundle: Bundle, workers: int) -> None
             assert (batch[name].numpy() == getattr(wanted, name)).all()
 
 
+def test_a_second_run_in_the_same_folder_waits(bundle: Bundle, finished: Result) -> None:
+    with single_writer(finished.run), pytest.raises(BusyError, match="is in use by process"):
+        train(bundle, settings_for(bundle), finished.run)
+
+
+FULL = """
+import json, os, resource, signal, sys
+from pathlib import Path
+import torch, transformers.models.smollm3.modeling_smollm3
+from smoltrain.bundle import open_bundle
+from smoltrain.run import Settings
+from smoltrain.train import train
+from smoldata.errors import StorageError
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+for limit in ("2000", "20000"):
+    if os.fork() == 0:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), resource.RLIM_INFINITY))
+        try:
+            train(open_bundle(sys.argv[1]), Settings(**json.loads(sys.argv[3])), Path(sys.argv[2]) / limit)
+        except StorageError as error:
+            print(error, flush=True)
+        os._exit(0)
+    os.wait()
+"""
+
+
+def test_a_refused_write_says_so_and_the_run_goes_on(
+    bundle: Bundle, finished: Result, tmp_path: Path
+) -> None:
+    settings = json.dumps(asdict(settings_for(bundle)))
+    command = [sys.executable, "-c", FULL, str(bundle.folder), str(tmp_path), settings]
+    seen = subprocess.run(command, capture_output=True, text=True, check=False)
+    ledger, weights = seen.stdout.splitlines()
+    assert ledger.startswith(
+        f"cannot write {tmp_path}/2000/ledger/steps-0000000-0000005.parquet: the file would"
+    )
+    assert weights.startswith(f"cannot write {tmp_path}/20000/checkpoints/step-0000005: the file would")
+    assert not list(tmp_path.rglob("*.tmp-*"))
+    for limit in ("2000", "20000"):
+        train(bundle, settings_for(bundle), tmp_path / limit)
+        assert run_bytes(tmp_path / limit) == run_bytes(finished.run)
+
+
 CRASHES = """
 import json, os, signal, sys
 from pathlib import Path
@@ -232,8 +281,8 @@ for point in points:
 def test_a_run_killed_anywhere_ends_with_the_same_bytes(
     bundle: Bundle, finished: Result, tmp_path: Path
 ) -> None:
-    settings = {name: getattr(settings_for(bundle), name) for name in Settings.__dataclass_fields__}
-    command = [sys.executable, "-c", CRASHES, str(bundle.folder), str(tmp_path), json.dumps(settings)]
+    settings = json.dumps(asdict(settings_for(bundle)))
+    command = [sys.executable, "-c", CRASHES, str(bundle.folder), str(tmp_path), settings]
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     seen = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert seen.returncode == 0, seen.stderr

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -70,15 +71,13 @@ def _write_files(
     config: Any = model.config
     config.save_pretrained(folder)
     parameters = dict(model.named_parameters())
-    save_file(
-        {name: value.detach() for name, value in parameters.items()}, folder / _WEIGHTS, {"format": "pt"}
-    )
+    _save_tensors({name: value.detach() for name, value in parameters.items()}, folder / _WEIGHTS)
     moments = {
         f"{moment}/{name}": optimizer.state[parameter][moment]
         for name, parameter in parameters.items()
         for moment in _MOMENTS
     }
-    save_file(moments, folder / _OPTIMIZER, {"format": "pt"})
+    _save_tensors(moments, folder / _OPTIMIZER)
     state = {
         "format_version": FORMAT_VERSION,
         "steps": steps,
@@ -86,6 +85,17 @@ def _write_files(
         "xxh3_128": {name: xxh3_128(folder / name) for name in (_WEIGHTS, _OPTIMIZER)},
     }
     write_json(folder / _STATE, state)
+
+
+def _save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    """Write tensors; a refusal of the file system is an ``OSError``, which safetensors hides in a text."""
+    try:
+        save_file(tensors, path, {"format": "pt"})
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), str(error), str(path)) from error
 
 
 def read_state(folder: Path) -> State:
