@@ -14,7 +14,7 @@ from typing import Final
 from smolmix.findings import NOTHING_TO_DO, Finding
 from smolmix.literals import decimal_text
 from smolmix.nanotron_blend import BYTES_PER_SAMPLE, exact_shares, float_error
-from smolmix.nanotron_schema import Dataset, DataStage, NanotronConfig
+from smolmix.nanotron_schema import Dataset, DataStage, LearningRateScheduler, NanotronConfig
 
 _MUCH_MEMORY: Final = 10**9
 _WIDE_VOCABULARY: Final = 65_536
