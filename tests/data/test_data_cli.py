@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 from tests.data.helpers import own_source, real_texts, write_registry
+from typer.testing import CliRunner
 
+from smoldata.cli import app
 from smoldata.writing import write_rows
 
 
@@ -78,7 +80,8 @@ def test_an_unreachable_hub_is_one_line(tmp_path: Path) -> None:
 
 def test_help_has_an_example_for_each_command() -> None:
     for command in ("sources", "sample", "build", "estimate", "inspect"):
-        assert f"Example: smoldata {command}" in run(command, "--help").stdout
+        shown = CliRunner().invoke(app, [command, "--help"]).stdout
+        assert f"Example: smoldata {command}" in shown
 
 
 def test_help_imports_nothing_heavy() -> None:
