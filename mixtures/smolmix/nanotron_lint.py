@@ -96,7 +96,7 @@ def _launch(config: NanotronConfig) -> Iterator[Finding]:
 
 def _decay(decay: LearningRateScheduler, steps: int) -> Iterator[Finding]:
     start, end = decay.lr_decay_starting_step, decay.lr_decay_starting_step + decay.lr_decay_steps - 1
-    if start > steps:
+    if start >= steps:  # the first step is 0 in some files, 1 in others
         message = f"the decay starts at step {start:,}, after this launch, which ends at {steps:,}"
         yield Finding("decay-share", "info", None, message, NOTHING_TO_DO)
         return
