@@ -133,8 +133,9 @@ def make_documents(job: Job) -> None:
     from smoldata.sample.build import build_sample
 
     request, names = job.request, names_with_text(job)
-    if request.profile == "sample" and any(job.registry.source(name).location is None for name in names):
-        build_sample(job.registry, request.build, workers=_workers(request))
+    sampled = [name for name in names if job.registry.source(name).location is None]
+    if request.profile == "sample" and sampled:
+        build_sample(job.registry, request.build, names=sampled, workers=_workers(request))
     build_documents(
         names,
         registry=job.registry,
