@@ -117,9 +117,8 @@ def _one_line(error: duckdb.Error) -> str:
 
 
 def _is_number(type_name: str) -> bool:
-    return bool(
-        re.match(r"U?(TINY|SMALL|BIG|HUGE)?INT|INTEGER|UINTEGER|DOUBLE|FLOAT|DECIMAL|NUMBER", type_name)
-    )
+    pattern = r"U?(TINY|SMALL|BIG|HUGE)?INT|U?INTEGER|DOUBLE|FLOAT|DECIMAL\(.*\)"
+    return re.fullmatch(pattern, type_name) is not None
 
 
 def _cell(value: object) -> str:

@@ -77,3 +77,8 @@ def test_no_catalog_and_a_broken_catalog_say_what_to_do(tmp_path: Path) -> None:
     (tmp_path / CATALOG).write_bytes(b"not a database" * 1000)
     with pytest.raises(InputError, match="cannot be opened"):
         run_query(tmp_path, "SELECT 1")
+
+
+def test_numbers_are_aligned_to_the_right_and_nothing_else(build: Path) -> None:
+    query = "SELECT 1 AS a, 2.5::DOUBLE AS b, 1.5 AS c, 3::HUGEINT AS d, 4::UTINYINT AS e, [1] AS f, 'x' AS g"
+    assert run_query(build, query).numeric == ("a", "b", "c", "d", "e")
