@@ -235,6 +235,26 @@ def verify(
         raise typer.Exit(EXIT_FAILED)
 
 
+@app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(help="Folder that gets the tokenizer.")],
+    llama: Annotated[bool, typer.Option(help="Llama-3.2's names instead of SmolLM3's.")] = False,
+    chat: Annotated[
+        bool, typer.Option(help="End sequences with <|im_end|>, as the instruct model does.")
+    ] = False,
+    template: Annotated[Path | None, typer.Option(help="Jinja chat template to ship along.")] = None,
+) -> None:
+    """Write the tokenizer as a Hugging Face folder, control tokens included, to load offline.
+
+    Example: smoltok export build/tokenizer --chat
+    """
+    from smoltok.export import export as export_folder
+
+    text = template.read_text(encoding="utf-8") if template else None
+    export_folder(folder, "llama-3.2" if llama else "smollm3", chat=chat, template=text)
+    say(f"wrote {folder}: AutoTokenizer.from_pretrained({str(folder)!r})")
+
+
 def _tokenizer(name: str, eos: str | None) -> Tokenizer:
     from smoltok.tokenizer import resolve
 
