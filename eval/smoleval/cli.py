@@ -47,7 +47,7 @@ def heldout(
 ) -> None:
     """Score a checkpoint on text that no training window holds: loss and bits per byte, per source.
 
-    Example: smoleval heldout build/sample/runs/stage2-blog-tiny
+    Example: smoleval heldout --build build
     """
     from smoldata.console import progress, say
     from smoldata.errors import TokenizerError

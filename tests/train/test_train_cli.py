@@ -59,8 +59,9 @@ def test_more_steps_than_the_stage_has_are_refused(small_house: "SmallHouse") ->
 
 
 def test_a_run_goes_beside_the_bundles(small_house: "SmallHouse") -> None:
-    folder = default_run(open_loader(small_house.bundle).bundle, "tiny")
-    assert folder == small_house.build.resolve() / "runs" / "trial-tiny"
+    bundle = open_loader(small_house.bundle).bundle
+    folder = default_run(bundle, "tiny")
+    assert folder == small_house.build.resolve() / "runs" / f"trial-tiny-{bundle.plan.lock.hash[:8]}"
 
 
 def test_what_a_step_saw_is_what_the_loader_gave(

@@ -75,8 +75,12 @@ def train(
 
 
 def default_run(bundle: "Bundle", size: str) -> Path:
-    """Return where a run goes unless said otherwise: ``runs/`` beside ``bundles/``."""
-    return bundle.folder.resolve().parent.parent / "runs" / f"{bundle.folder.resolve().name}-{size}"
+    """Return where a run goes unless said otherwise: ``runs/`` beside ``bundles/``, by plan and size.
+
+    The first digits of the plan's lock are in the name: another plan is another run, none is in the way.
+    """
+    folder = bundle.folder.resolve()
+    return folder.parent.parent / "runs" / f"{folder.name}-{size}-{bundle.plan.lock.hash[:8]}"
 
 
 def need_torch() -> None:
@@ -153,13 +157,16 @@ def what(
 
 @ledger_app.command("check")
 def ledger_check(
-    run: Annotated[Path, typer.Argument(help="The run's folder.")],
+    run: Annotated[Path | None, typer.Argument(help="The run [default: the newest of --build].")] = None,
     bundle: Annotated[Path | None, typer.Option(help="The bundle [default: the one the run names].")] = None,
+    build: Annotated[Path, typer.Option(help="The build folder in which runs are looked for.")] = Path(
+        "build"
+    ),
     as_json: JsonOption = False,
 ) -> None:
     """Prove that what a run consumed is exactly what was planned.
 
-    Example: smoltrain ledger check build/sample/runs/stage2-blog-tiny
+    Example: smoltrain ledger check --build build
     """
     import json
     from dataclasses import asdict
@@ -167,14 +174,15 @@ def ledger_check(
     from smoldata.console import table
     from smoltrain.bundle import open_bundle
     from smoltrain.ledger import check_ledger
-    from smoltrain.run import RunFolder, bundle_of, run_of
+    from smoltrain.run import RunFolder, bundle_of, newest_run, run_of
 
+    run = run or newest_run(build)
     proof = check_ledger(RunFolder(run).ledger, open_bundle(bundle or bundle_of(run_of(run))))
     if as_json:
         print(json.dumps(asdict(proof), indent=2))
         return
     rows = [[name, f"{windows:,}"] for name, windows in proof.windows_by_source.items()]
-    title = f"The ledger equals the plan: {proof.windows:,} windows in {proof.steps:,} steps"
+    title = f"{run.name}: the ledger equals the plan, {proof.windows:,} windows in {proof.steps:,} steps"
     table(title, ["source", "windows"], rows, right=["windows"])
 
 

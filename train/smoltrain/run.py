@@ -118,6 +118,8 @@ def run_of(path: Path) -> Path:
 def bundle_of(run: Path) -> Path:
     """Return the bundle's folder that a run was trained on, as the run recorded it."""
     facts = json.loads(RunFolder(run).facts.read_text(encoding="utf-8"))
+    if "bundle" not in facts:
+        raise InputError(f"{RunFolder(run).facts} names no bundle; give it with --bundle")
     return run / str(facts["bundle"])
 
 
