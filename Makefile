@@ -21,11 +21,12 @@ BUILD   ?= build
 export UV_SYSTEM_CERTS ?= 1
 
 SELECT = $(if $(RECIPE),--recipe "$(RECIPE)",$(if $(STAGE),--stage "$(STAGE)")) $(if $(PRESET),--preset "$(PRESET)") $(if $(BUDGET),--budget "$(BUDGET)") --build "$(BUILD)"
+TRIAL = $(if $(YES),--yes) $(if $(LIMIT_BYTES),--limit-bytes "$(LIMIT_BYTES)") $(if $(LIMIT_TOKENS),--limit-tokens "$(LIMIT_TOKENS)")
 export SMOL_QUERY = $(Q)
 
 ##@ The main job
-mixture: $(STAMPS)/core ## build a stage's shards, exact plan, catalog, report and bundle: STAGE=1|2|3|32k|64k|mid or RECIPE=file.yaml [PRESET= BUDGET= PROFILE=sample|full|hub]
-	@$(BIN)/python -m smolmix.quick build $(SELECT) --profile "$(PROFILE)"
+mixture: $(STAMPS)/core ## build a stage's shards, exact plan, catalog, report and bundle: STAGE=1|2|3|32k|64k|mid or RECIPE=file.yaml [PRESET= BUDGET= PROFILE=sample|full|hub YES=1 LIMIT_TOKENS=]
+	@$(BIN)/python -m smolmix.quick build $(SELECT) --profile "$(PROFILE)" $(TRIAL)
 
 sql: $(STAMPS)/core ## ask the catalog: Q="select ..." (no Q: the views, with an example each)
 	@$(BIN)/smolmix sql --build "$(BUILD)" -- "$$SMOL_QUERY"

@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import time
 from collections import Counter
 from fractions import Fraction
@@ -237,3 +238,24 @@ def test_a_full_disk_is_a_clear_error_and_nothing_is_lost(tmp_path: Path, built:
     done = main_job.run(tmp_path)
     assert done.returncode == 0, done.stderr
     assert main_job.outputs(tmp_path) == main_job.outputs(built)
+
+
+def test_a_build_from_the_hub_is_asked_about_first(tmp_path: Path) -> None:
+    """Sizes, disk, missing access rights, and no yes: nothing is read. No network is needed to know that."""
+    line = [sys.executable, "-m", "smolmix.quick", "build", "--stage", "2", "--profile", "hub"]
+    environment = main_job.environment() | {"HF_TOKEN": "", "HF_HOME": str(tmp_path / "hf")}
+    done = subprocess.run(
+        line,
+        cwd=tmp_path,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "fineweb-edu" in done.stdout
+    assert "GB on disk" in done.stdout
+    assert "bigcode/the-stack-v2 is gated" in done.stderr
+    assert "YES=1" in done.stderr
+    assert not list((tmp_path / "build" / "hub").glob("documents/*"))

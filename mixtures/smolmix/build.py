@@ -6,6 +6,7 @@ Cost: the first run is bound by fetching and tokenizing; with everything built, 
 """
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from smoldata.errors import InputError, SmolError, SourceError
 from smoldata.files import remove_leftovers, single_writer
 
 if TYPE_CHECKING:
+    from smoldata.pipeline_types import Limit
     from smoldata.registry import Registry
     from smolmix.plan import Plan
     from smolmix.planner import Profile, Stage
@@ -38,6 +40,10 @@ class Request:
     workers: int = 0
     """0: one a core."""
     assume_yes: bool = False
+    """Do not ask before a build from the hub."""
+    limit_bytes: int | None = None
+    """A trial: stop each source at the first document at which its text reaches this size."""
+    limit_tokens: int | None = None
 
     @property
     def folder(self) -> Path:
@@ -130,19 +136,44 @@ def build(request: Request) -> Built:
 def make_documents(job: Job) -> None:
     """Build the documents of every source that has text in the profile; the others are absent."""
     from smoldata.build import build_documents
+    from smoldata.pipeline_types import Limit
     from smoldata.sample.build import build_sample
 
     request, names = job.request, names_with_text(job)
     sampled = [name for name in names if job.registry.source(name).location is None]
     if request.profile == "sample" and sampled:
         build_sample(job.registry, request.build, names=sampled, workers=_workers(request))
+    limit = Limit(bytes=request.limit_bytes, tokens=request.limit_tokens)
+    unread = [name for name in sampled if not (request.folder / "documents" / name).is_dir()]
+    if request.profile == "hub" and unread:
+        _ask_first(job, unread, limit)
     build_documents(
         names,
         registry=job.registry,
         profile=request.profile,
         build=request.build,
         workers=_workers(request),
+        limit=limit,
     )
+
+
+def _ask_first(job: Job, names: Sequence[str], limit: "Limit") -> None:
+    """Show what a build from the hub needs, and go on only with a yes.
+
+    Raises:
+        InputError: nobody is there to answer, or the answer is no.
+    """
+    from smoldata.estimate import estimate_build, show_estimate
+
+    sources = [job.registry.source(name) for name in names]
+    show_estimate(estimate_build(sources, job.request.build, "hub", limit))
+    if job.request.assume_yes:
+        return
+    if not sys.stdin.isatty():
+        raise InputError("nobody is at the terminal to say yes: run it again with YES=1 (--yes)")
+    print("Read this from the hub? [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+        raise InputError("not confirmed: nothing was read")
 
 
 def names_with_text(job: Job) -> list[str]:

@@ -53,6 +53,8 @@ def build_command(
     build_folder: Build = DEFAULT_BUILD,
     workers: Annotated[int, typer.Option(help="Processes; 0: one a core.")] = 0,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a large download.")] = False,
+    limit_bytes: Annotated[int, typer.Option(help="A trial: text bytes of each source; 0: all.")] = 0,
+    limit_tokens: Annotated[int, typer.Option(help="A trial: tokens of each source, about; 0: all.")] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print no table.")] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Look at everything, even if nothing seems to have changed.")
@@ -69,6 +71,7 @@ def build_command(
     from smolmix.summary import print_plan
 
     request = _request(stage, recipe, preset, profile, budget, build_folder)
+    request = replace(request, limit_bytes=limit_bytes or None, limit_tokens=limit_tokens or None)
     built = build(replace(request, workers=workers, assume_yes=yes))
     plan = built.plans[-1]
     name = f"{plan.name} ({plan.preset}, {plan.profile})" if plan.preset else f"{plan.name} ({plan.profile})"
