@@ -37,7 +37,7 @@ def load_chain(folder: Path) -> list[Plan]:
     plans = [load_plan(folder)]
     while (before := plans[0].follows) is not None:
         siblings = sorted(Path(folder).resolve().parent.glob("*/plan.json"))
-        found = next((path for path in siblings if _lock_hash(path) == before.lock), None)
+        found = next((path for path in siblings if _lock_hash(path) == before.lock.partition("@")[0]), None)
         if found is None:
             raise InputError(
                 f"{folder} follows {before.name!r} with lock {before.lock[:12]}, not beside it; plan again"

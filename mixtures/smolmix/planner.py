@@ -6,7 +6,7 @@ Pure: `int` and `Fraction` only; reading and writing are :mod:`smolmix.sources` 
 Cost: milliseconds for 60 sources, plus numpy passes over the shards.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
@@ -101,6 +101,16 @@ def plan_stage(
         plans.append(planned)
         cursors = _advance(cursors, planned)
     return plans
+
+
+def plan_after(
+    plans: Sequence[Plan], stage: Stage, supply: Supply, profile: Profile, budget: str | None
+) -> Plan:
+    """Return the plan of one stage after plans that are made (in the order of training)."""
+    cursors: dict[str, Cursor] = {}
+    for plan in plans:
+        cursors = _advance(cursors, plan)
+    return _Planner(stage, supply, profile, budget, cursors, {}, plans[-1] if plans else None).plan()
 
 
 def _advance(cursors: Mapping[str, Cursor], plan: Plan) -> dict[str, Cursor]:

@@ -1,14 +1,17 @@
-"""The commands of ``smolmix`` of the planner: reconcile, diff, lint, init, schema."""
+"""The commands of ``smolmix`` of the planner: reconcile, diff, replan, lint, init, schema."""
 
 import json
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from smoldata.console import out, say, table
 from smoldata.errors import EXIT_FAILED, InputError, IntegrityError
+
+if TYPE_CHECKING:
+    from smolmix.planner import Profile
 
 PlanFolder = Annotated[Path, typer.Argument(help="A plan's folder, such as build/full/plans/stage3-blog.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
@@ -18,6 +21,7 @@ def add_planner_commands(app: typer.Typer) -> None:
     """Add the commands of this module to the program."""
     for command in (reconcile, diff, lint, init, schema):
         app.command()(command)
+    app.command("replan")(replan_command)
 
 
 def reconcile(
@@ -147,6 +151,38 @@ def diff(
     print(f"tokens     {found.tokens[0]:,} -> {found.tokens[1]:,}")
     print(f"GPU-hours  {hours[0]} -> {hours[1]} at {found.tokens_per_gpu_second:,} tokens a second and GPU")
     print(f"lock parts that differ: {', '.join(found.lock_parts)}")
+
+
+def replan_command(
+    plan: PlanFolder,
+    recipe: Annotated[Path, typer.Option(help="The recipe of the rest.")],
+    done: Annotated[int, typer.Option(min=1, help="Steps of the plan that were done.")],
+    into: Annotated[Path, typer.Option(help="Folder of the new plan, beside the old one.")],
+    preset: Annotated[str, typer.Option(help="Preset of the recipe.")] = "",
+    budget: Annotated[str, typer.Option(help="Default: as many tokens as the plan had left.")] = "",
+    ledger: Annotated[Path | None, typer.Option(help="What the run consumed; must be those steps.")] = None,
+) -> None:
+    """Plan the rest of a run with other weights: every source goes on where the steps done have left it.
+
+    Example: smolmix replan plans/stage2-blog --done 100 --recipe new.yaml --into plans/new
+    """
+    from smolmix.plan_files import load_chain, write_plan
+    from smolmix.recipe import load_recipe
+    from smolmix.reconcile import read_consumed
+    from smolmix.replan import cut, replan
+    from smolmix.sources import supply_for
+
+    plans, new = load_chain(plan), load_recipe(recipe)
+    if ledger is not None:
+        read = {source.name: source.windows for source in cut(plans[-1], done).sources}
+        if read_consumed(ledger, plans[-1]) != read:
+            raise IntegrityError(f"{ledger} is not the ledger of the first {done:,} steps of {plan}")
+    if into.resolve().parent != plan.resolve().parent:
+        raise InputError(f"--into {into} must lie beside {plan}: a plan finds the one that it follows there")
+    supply = supply_for(plans[-1], new, [*(s.name for p in plans for s in p.sources)], into)
+    profile = cast("Profile", plans[-1].profile)
+    rest = replan(plans, done, new, supply, preset=preset or None, profile=profile, budget=budget or None)
+    print(f"wrote {write_plan(rest, into)}: {rest.steps:,} steps after step {rest.start_step:,}")
 
 
 def lint(

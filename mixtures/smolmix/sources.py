@@ -24,6 +24,7 @@ from smolmix.supply import SourceSupply, Supply, TokenizerFacts, virtual_shards
 
 if TYPE_CHECKING:
     from smoldata.registry import Registry, Source
+    from smolmix.plan import Plan
 
 _COLUMNS = ("split", "path", "tokens", "documents", "bytes", "xxh3_128", "sha256")
 _FACTS = (
@@ -126,6 +127,23 @@ def _virtual(source: "Source", tokenizer: str) -> SourceSupply:
             ),
         )
     return SourceSupply(source.name, virtual_shards(tokens), virtual=True, findings=findings)
+
+
+def supply_for(plan: "Plan", recipe: Recipe, names: Iterable[str], plan_folder: Path) -> Supply:
+    """Return the supply for a recipe that goes on from a loaded plan, from where that plan's shards are.
+
+    ``names`` are the sources of the stages before; those of the recipe are added.
+    """
+    from smoldata.registry import load_registry
+
+    assert plan.folder is not None, "a loaded plan"
+    wanted = sorted({*names, *names_of([recipe])})
+    registry = load_registry(recipe.registry)
+    if plan.profile == "full":
+        return supply_from_registry(recipe, wanted, registry)
+    check_names(names_of([recipe]), registry)
+    tokens = plan.folder.resolve().parents[1] / "tokens" / plan.tokenizer.name
+    return supply_from_manifests(recipe, wanted, tokens, plan_folder.resolve())
 
 
 def supply_from_manifests(recipe: Recipe, names: Iterable[str], tokens: Path, plan_folder: Path) -> Supply:

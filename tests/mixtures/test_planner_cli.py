@@ -96,3 +96,20 @@ def test_init_writes_once(tmp_path: Path) -> None:
 
 def test_schema() -> None:
     assert json.loads(run("schema"))["title"] == "smolmix recipe"
+
+
+def test_replan_goes_on_from_a_step(plans: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "rest.yaml"
+    run("init", "rest", "--source", "dclm", "--source", "wiki", "--folder", tmp_path)
+    plan = load_plan(plans / "stage2-blog")
+    samples = plan.at_many(np.arange(3 * 576))
+    pq.write_table(pa.table({"source": [samples.names[n] for n in samples.source]}), tmp_path / "ledger.parquet")
+    common = ("replan", plans / "stage2-blog", "--recipe", recipe, "--into", plans / "rest", "--budget", "5 steps")
+    text = run(*common, "--done", 3, "--ledger", tmp_path / "ledger.parquet")
+    assert "5 steps after step 3,390,845" in text
+    rest = load_plan(plans / "rest")
+    assert rest.source("wiki").offset_windows == plan.source("wiki").offset_windows + plan.order.drawn_before(1728)["wiki"]
+    with pytest.raises(IntegrityError, match="not the ledger of the first 4 steps"):
+        run(*common, "--done", 4, "--ledger", tmp_path / "ledger.parquet")
+    with pytest.raises(InputError, match="must lie beside"):
+        run(*common[:5], tmp_path / "elsewhere", "--done", 3)

@@ -1,0 +1,97 @@
+"""A run that changes its mind: the rest goes on where the steps done have left every source."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from smoldata.errors import InputError, RecipeError
+from smolmix.plan import Plan, load_plan
+from smolmix.plan_files import load_chain, write_plan
+from smolmix.planner import plan_stage
+from smolmix.recipe import Recipe, read_recipe
+from smolmix.replan import cut, replan
+from smolmix.supply import SourceSupply, Supply, TokenizerFacts
+
+TEXT = """\
+format_version: 1
+name: run
+sequence_length: 4
+batch_windows: 10
+budget: 20 steps
+weights: {a: 60%, b: rest}
+"""
+SUPPLY = Supply(
+    {
+        name: SourceSupply(name, np.array(tokens, np.int64))
+        for name, tokens in {"a": [400, 300, 500], "b": [250, 250], "c": [333]}.items()
+    },
+    TokenizerFacts("llama-3.2"),
+)
+
+
+def recipe(weights: str = "{a: 20%, b: 50%, c: rest}", more: str = "") -> Recipe:
+    return read_recipe(TEXT.replace("{a: 60%, b: rest}", weights).replace("name: run", "name: rest") + more, Path("x"))
+
+
+@pytest.fixture(scope="module")
+def first() -> Plan:
+    return plan_stage(read_recipe(TEXT, Path("run.yaml")), SUPPLY, profile="hub")[0]
+
+
+def test_nothing_seen_is_read_again_in_its_pass(first: Plan) -> None:
+    rest = replan([first], 7, recipe(), SUPPLY, profile="hub")
+    seen = [first.at(i) for i in range(70)] + [rest.at(i) for i in range(rest.windows)]
+    assert len(set(seen)) == len(seen)
+    assert (rest.steps, rest.start_step) == (13, 7)
+    read = [sample for sample in seen if sample.source == "a"]
+    assert [sample.pass_ for sample in read] == sorted(sample.pass_ for sample in read)
+
+
+def test_passes_count_only_what_was_read(first: Plan) -> None:
+    rest = replan([first], 7, recipe(), SUPPLY, profile="hub")
+    drawn = first.order.drawn_before(70)
+    assert rest.source("a").offset_windows == drawn["a"]
+    assert rest.source("a").passes_before == Fraction(drawn["a"], 240)
+    assert rest.source("c").passes_before == 0
+
+
+def test_the_same_recipe_after_a_cut_reads_the_same_counts(first: Plan) -> None:
+    rest = replan([first], 10, recipe("{a: 60%, b: rest}"), SUPPLY, profile="hub")
+    for name in "ab":
+        total = cut(first, 10).source(name).windows + rest.source(name).windows
+        assert abs(total - first.source(name).windows) <= 2
+
+
+def test_another_length_starts_at_an_unopened_shard(first: Plan) -> None:
+    text = recipe()
+    longer = read_recipe(text.text.replace("sequence_length: 4", "sequence_length: 9"), Path("x"))
+    rest = replan([first], 7, longer, SUPPLY, profile="hub")
+    assert rest.tokens <= 13 * 40
+    assert rest.source("a").base_windows > 0
+    assert rest.source("a").first_shard_offset >= 1
+
+
+def test_the_lock_says_where_it_was_cut(first: Plan, tmp_path: Path) -> None:
+    one, other = (replan([first], steps, recipe(), SUPPLY, profile="hub", budget="5 steps") for steps in (7, 8))
+    assert one.follows is not None
+    assert one.follows.lock == f"{first.lock.hash}@7"
+    assert one.lock.parts["follows"] != other.lock.parts["follows"]
+    write_plan(first, tmp_path / "run")
+    write_plan(one, tmp_path / "rest")
+    assert [plan.name for plan in load_chain(tmp_path / "rest")] == ["run", "rest"]
+    assert load_plan(tmp_path / "rest") == one
+
+
+@pytest.mark.parametrize("steps", [0, -1, 21])
+def test_steps_that_the_plan_has_not(first: Plan, steps: int) -> None:
+    with pytest.raises(InputError, match="has steps 1 to 20"):
+        replan([first], steps, recipe(), SUPPLY, profile="hub", budget="1 step")
+
+
+def test_what_does_not_fit(first: Plan) -> None:
+    with pytest.raises(RecipeError, match="read to its end"):
+        replan([first], 20, recipe(), SUPPLY, profile="hub")
+    with pytest.raises(RecipeError, match="the plan has seed 6, recipe 'rest' has 9"):
+        replan([first], 7, recipe(more="seed: 9\n"), SUPPLY, profile="hub")
