@@ -9,11 +9,14 @@ whatever the library; added tokens that are ordinary text stay. Cost: reads and 
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from smoldata.errors import TokenizerError
 from smoltok.tokenizer import LLAMA_PATTERN, Tokenizer
 from smoltok.vocabulary import canonical, read_ranks, read_vocabulary_file
+
+if TYPE_CHECKING:
+    from smoltok.engines import Engine
 
 _EOS_NAMES = ("<|end_of_text|>", "<|endoftext|>", "</s>", "<eos>", "<|eos|>", "[EOS]")
 _BOS_NAMES = ("<|begin_of_text|>", "<s>", "<bos>", "<|bos|>", "[BOS]")
@@ -50,6 +53,25 @@ def plain_json(tokenizer: Tokenizer) -> str:
     return json.dumps(
         model | {"post_processor": None, "truncation": None, "padding": None}, ensure_ascii=False
     )
+
+
+def refuse_forgery(engine: "Engine", tokenizer: Tokenizer) -> None:
+    """Raise TokenizerError if a text that spells a control token of a ``tokenizer.json`` becomes one.
+
+    Without the added tokens that happens only where the model's own vocabulary holds the spelling.
+    """
+    path = tokenizer.path
+    added = _parse(path, read_vocabulary_file(path) if path else b"").get("added_tokens") or []
+    control: dict[str, int] = {token["content"]: token["id"] for token in added if token.get("special")}
+    texts = [text for content in control for text in (content, f"a {content} b")]
+    ids, _ = engine.encode_flat(texts)
+    forged = set(ids.tolist()) & {*control.values(), tokenizer.eos_id}
+    if texts and forged:
+        names = ", ".join(content for content, number in control.items() if number in forged)
+        raise TokenizerError(
+            f"{path}: text that spells {names} becomes that control token; its vocabulary cannot be used for "
+            "untrusted text: take the spelling out of the model's own vocabulary"
+        )
 
 
 def _describe_json(path: Path, name: str, data: bytes, eos: int | str | None) -> Tokenizer:

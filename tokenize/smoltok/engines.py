@@ -117,7 +117,12 @@ def load(tokenizer: Tokenizer, name: str | None = None) -> Engine:
         return load(tokenizer, name)
     if name not in ENGINES:
         raise TokenizerError(f"unknown engine {name!r}; there are {', '.join(ENGINES)}")
-    return ENGINES[name](tokenizer)
+    engine = ENGINES[name](tokenizer)
+    if tokenizer.kind == "json":
+        from smoltok.custom import refuse_forgery
+
+        refuse_forgery(engine, tokenizer)
+    return engine
 
 
 def model_json(tokenizer: Tokenizer, *, reachable_only: bool) -> str:

@@ -6,8 +6,8 @@ without. Here, unlike in shards, control tokens are recognised in text: this fol
 models, not for raw documents. The vocabulary is Meta's, under the Llama licence: the folder is for use, not
 for a repository.
 
-Unverified: which of the renamed tokens the published files mark as ``special``; here the four of tool calls
-and thinking that a reader should see (``<think>``, ``<tool_call>``, …, ``<code>``) are not, all others are.
+Unverified: which of the renamed tokens the published files mark as ``special``; here those that a
+reader should see (``<think>``, ``<tool_call>``, ``<code>`` and their ends) are not, all others are.
 Cost: about 2 s, 17 MB on disk.
 """
 

@@ -6,7 +6,7 @@ own file is read once, to hash it and to infer its end-of-document id and its wi
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -93,12 +93,17 @@ SHIPPED = {LLAMA_3_2.name: LLAMA_3_2}
 
 
 def resolve(
-    name_or_path: str | Path = LLAMA_3_2.name, *, eos: int | str | None = None, pattern: str | None = None
+    name_or_path: str | Path = LLAMA_3_2.name,
+    *,
+    eos: int | str | None = None,
+    pattern: str | None = None,
+    name: str | None = None,
 ) -> Tokenizer:
     """Return the shipped tokenizer of that name, or one described by the file at that path.
 
     ``eos`` (an id or a token's text) is needed for a user's file only if the file does not tell it.
-    ``pattern`` is the split pattern of tiktoken ranks, Llama-3's if it is left out.
+    ``pattern`` is the split pattern of tiktoken ranks, Llama-3's if it is left out; ``name`` replaces the
+    name that a user's file gets from its path.
     A path to a ``tokenizer.json``, to tiktoken ranks, or to a folder that holds one of them.
     Raises TokenizerError.
     """
@@ -106,7 +111,8 @@ def resolve(
     if shipped is None:
         from smoltok.custom import describe
 
-        return describe(Path(name_or_path), eos=eos, pattern=pattern)
+        described = describe(Path(name_or_path), eos=eos, pattern=pattern)
+        return replace(described, name=name) if name else described
     if eos is not None and eos != shipped.eos_id:
         raise TokenizerError(
             f"tokenizer {shipped.name} ends documents with {shipped.eos_id}, not with {eos!r}; "
