@@ -1,7 +1,7 @@
 """A change of mind mid-run: a plan read up to step k, and a recipe for the rest, into the plan of the rest.
 
 Every source goes on where the steps done have left it: nothing that was seen is forgotten, or read again
-within its pass. The new plan follows ``<lock>@<steps done>``: the old lock and how much of that plan was read.
+within its pass. The new plan follows ``<lock>@<steps done>``: the old lock, and how much of it was read.
 Cost: that of planning one stage.
 """
 
