@@ -120,6 +120,17 @@ def test_other_settings_are_refused_with_their_names(bundle: Bundle, finished: R
         train(bundle, replace(settings_for(bundle), steps=13), finished.run)
 
 
+def test_another_environment_is_said_aloud(
+    bundle: Bundle, finished: Result, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(finished.run, tmp_path / "run")
+    facts = json.loads((tmp_path / "run" / "run.json").read_text())
+    facts["environment"]["threads"] += 1
+    (tmp_path / "run" / "run.json").write_text(json.dumps(facts))
+    train(bundle, settings_for(bundle), tmp_path / "run")
+    assert "the weights may differ in their last bits" in " ".join(capsys.readouterr().err.split())
+
+
 def test_fresh_starts_again(bundle: Bundle, finished: Result, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(finished.run, run)

@@ -116,6 +116,14 @@ def test_the_ledger_is_proved_or_refused(
     assert "(step 1) has index 12, the plan says 6" in " ".join(seen.stderr.split())
 
 
+def test_a_run_of_another_plan_is_not_compared(small_house: "SmallHouse", tmp_path: Path) -> None:
+    loader = open_loader(small_house.bundle)
+    write_segment(tmp_path / "ledger", loader.bundle, 0, [loader.batch(0).places])
+    (tmp_path / "run.json").write_text(json.dumps({"settings": {"lock": "0" * 64}}))
+    with pytest.raises(InputError, match=r"was trained on plan 0{64}, the bundle holds plan"):
+        app(["ledger", "check", str(tmp_path), "--bundle", str(small_house.bundle)], standalone_mode=False)
+
+
 def test_ctrl_c_is_clean_and_the_run_goes_on(small_house: "SmallHouse", tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="torch is missing: run `make setup-train`")
     arguments = ["train", "--bundle", str(small_house.bundle), "--out", str(tmp_path / "run")]

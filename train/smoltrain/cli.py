@@ -174,10 +174,12 @@ def ledger_check(
     from smoldata.console import table
     from smoltrain.bundle import open_bundle
     from smoltrain.ledger import check_ledger
-    from smoltrain.run import RunFolder, bundle_of, newest_run, run_of
+    from smoltrain.run import RunFolder, bundle_of, check_lock, newest_run, run_of
 
     run = run or newest_run(build)
-    proof = check_ledger(RunFolder(run).ledger, open_bundle(bundle or bundle_of(run_of(run))))
+    opened = open_bundle(bundle or bundle_of(run_of(run)))
+    check_lock(run, opened.plan.lock.hash)
+    proof = check_ledger(RunFolder(run).ledger, opened)
     if as_json:
         print(json.dumps(asdict(proof), indent=2))
         return

@@ -14,6 +14,7 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from smoldata.console import say
 from smoldata.errors import InputError
 from smoldata.files import remove_leftovers, write_json
 from smoltrain.folders import discard, remove_unfinished
@@ -70,8 +71,13 @@ class RunFolder:
         Raises :class:`InputError` that names the settings which differ.
         """
         if self.facts.is_file():
-            recorded = json.loads(self.facts.read_text(encoding="utf-8"))["settings"]
-            self._refuse_other(recorded, asdict(settings))
+            recorded = json.loads(self.facts.read_text(encoding="utf-8"))
+            self._refuse_other(recorded["settings"], asdict(settings))
+            if recorded["environment"] != environment:
+                say(
+                    f"note: this run began with {recorded['environment']}, now it is {environment}; "
+                    "the weights may differ in their last bits"
+                )
         else:
             write_json(
                 self.facts,
@@ -121,6 +127,17 @@ def bundle_of(run: Path) -> Path:
     if "bundle" not in facts:
         raise InputError(f"{RunFolder(run).facts} names no bundle; give it with --bundle")
     return run / str(facts["bundle"])
+
+
+def check_lock(run: Path, lock: str) -> None:
+    """Raise :class:`InputError` if a run recorded another plan than the one with this lock."""
+    facts = RunFolder(run).facts
+    recorded = json.loads(facts.read_text(encoding="utf-8"))["settings"]["lock"] if facts.is_file() else lock
+    if recorded != lock:
+        raise InputError(
+            f"{run} was trained on plan {recorded}, the bundle holds plan {lock}; "
+            "give the bundle of the run's own plan with --bundle, or train again"
+        )
 
 
 def newest_run(build: Path) -> Path:
