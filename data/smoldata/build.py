@@ -30,6 +30,8 @@ from smoldata.registry import Registry, Source
 from smoldata.workers import run_all
 
 _STAGING = ".work"
+_MOST_TASKS = 1000
+_TASK_BYTES = 512 << 10
 # The modules that decide what a document is: an edit elsewhere makes nothing stale.
 _SHAPING = ("documents.py", "filters.py", "heritage.py", "merge.py", "pipeline.py", "reading.py")
 
@@ -83,8 +85,9 @@ def build_documents(
 ) -> list[Built]:
     """Build the documents of sources (default: all that have text in the profile) under ``build/<profile>``.
 
-    ``tasks`` is the number of files that a source becomes (default: one a raw file, at most 1,000; 1 with a
-    limit). Raises :class:`SourceError` for an unknown source, one without documents, or damaged input.
+    ``tasks`` is the number of files that a source becomes (default: one a raw file, but no more than one for
+    512 KiB of them and 1,000 in all; 1 with a limit). Raises :class:`SourceError` for an unknown source, one
+    without documents, or damaged input.
     """
     documents = build / profile / "documents"
     chosen = registry.select(names)
@@ -101,7 +104,7 @@ def plan_job(
 ) -> Job:
     """Return what is to be done for a source, and why."""
     inputs = tuple(list_inputs(source, registry, profile, build))
-    count = 1 if limit.is_set() else min(tasks or 1000, len(inputs))
+    count = 1 if limit.is_set() else min(tasks or _default_tasks(inputs), len(inputs))
     fetch = profile == "hub" and source.hub is not None and source.hub.contents == "software_heritage"
     fetch = fetch and source.location is None
     code = _code_version()
@@ -111,6 +114,11 @@ def plan_job(
     folder = build / profile / "documents" / source.name
     job = Job(source, inputs, count, limit, folder, input_hash, code, fetch, "")
     return Job(**{name: getattr(job, name) for name in Job.__slots__} | {"why": _why(job)})
+
+
+def _default_tasks(inputs: Sequence[RawInput]) -> int:
+    """Return one task a file, fewer where files are small: small shards lose more of their last window."""
+    return min(_MOST_TASKS, -(-sum(raw.bytes for raw in inputs) // _TASK_BYTES) or 1)
 
 
 @cache

@@ -39,7 +39,7 @@ def build(
     out: Path,
     *,
     workers: int = 1,
-    tasks: int | None = None,
+    tasks: int | None = 1000,
     limit: Limit | None = None,
     **changes: object,
 ) -> Built:
@@ -166,6 +166,15 @@ def test_tasks_decide_the_files_not_the_documents(tmp_path: Path) -> None:
     assert one == three
 
 
+def test_small_files_share_a_task(tmp_path: Path) -> None:
+    raw = lay(tmp_path / "raw", real_texts(12), files=4)
+    assert build(raw, tmp_path / "out", tasks=None).files == 1
+    large = ["".join(real_texts(40)) * 2 + str(number) for number in range(6)]
+    raw = lay(tmp_path / "large", large, files=6, format_="jsonl")
+    size = sum(path.stat().st_size for path in raw.iterdir())
+    assert build(raw, tmp_path / "more", tasks=None).files == -(-size // (512 << 10)) > 1
+
+
 @pytest.mark.parametrize(
     ("limit", "kept"), [(Limit(documents=4), 4), (Limit(bytes=1), 1), (Limit(tokens=1), 1), (Limit(), 12)]
 )
@@ -250,7 +259,7 @@ def die(*arguments, **named):
     return whole(*arguments, **named)
 step.{name} = die
 registry = load_registry(Path(sys.argv[1]))
-build_documents(["mine"], registry=registry, build=Path(sys.argv[2]), workers=1)
+build_documents(["mine"], registry=registry, build=Path(sys.argv[2]), tasks=1000, workers=1)
 """
 
 
@@ -285,7 +294,9 @@ def test_ctrl_c_keeps_finished_work_and_ends_cleanly(tmp_path: Path) -> None:
     registry = write_registry(tmp_path / "own.yaml", {"mine": own_source(raw)})
     out = tmp_path / "out"
     command = [sys.executable, "-m", "smoldata.cli", "build", "--source", "mine", "--registry", str(registry)]
-    process = subprocess.Popen([*command, "--build", str(out)], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*command, "--build", str(out), "--tasks", "400"], stderr=subprocess.PIPE, text=True
+    )
     end = time.monotonic() + 60
     while not list(out.rglob("*.json")) and time.monotonic() < end and process.poll() is None:
         time.sleep(0.05)
