@@ -255,6 +255,39 @@ def export(
     say(f"wrote {folder}: AutoTokenizer.from_pretrained({str(folder)!r})")
 
 
+@app.command("import")
+def import_(
+    kind: Annotated[str, typer.Argument(help="megatron (.bin with .idx) or numpy (.npy or flat .bin).")],
+    files: Annotated[list[Path], typer.Argument(help="Token files.")],
+    source: Annotated[str, typer.Option(help="Name of the source that they become.")],
+    tokens: Annotated[Path, typer.Option(help="Folder that holds a folder of shards a source.")],
+    dtype: Annotated[str, typer.Option(help="NumPy type of headerless files.")] = "<u2",
+    tokenizer: TokenizerOption = "llama-3.2",
+    eos: EosOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make token files of others a source: linked where their layout allows, counted, provenance unknown.
+
+    Example: smoltok import megatron corpus.bin --source corpus --tokens build/sample/tokens/llama-3.2
+    """
+    from dataclasses import asdict
+
+    from smoltok.importing import import_shards
+
+    chosen = _tokenizer(tokenizer, eos)
+    found = import_shards(kind, files, source=source, tokens=tokens, tokenizer=chosen, dtype=dtype)
+    if as_json:
+        print(json.dumps([asdict(one) for one in found], indent=2))
+        return
+    columns = ("file", "tokens", "documents", "BOS", "missing EOS", "highest id", "ids are")
+    counts = [(f.tokens, f.documents, f.bos, f.missing_eos, f.highest_id) for f in found]
+    rows = [
+        (one.path, *(f"{number:,}" for number in numbers), "linked" if one.linked else "converted")
+        for one, numbers in zip(found, counts, strict=True)
+    ]
+    table(f"imported into {source}, provenance unknown", columns, rows, right=columns[1:6])
+
+
 def _tokenizer(name: str, eos: str | None) -> Tokenizer:
     from smoltok.tokenizer import resolve
 

@@ -152,7 +152,7 @@ class ShardWriter:
 
     def _describe(self, names: Any, *columns: NDArray[np.int64]) -> None:
         """Hold rows of ``.docs.parquet``, and write them when they fill a row group."""
-        begin, ends, rows, offset = map(_int64s, columns)
+        begin, ends, rows, offset = map(int64s, columns)
         files = pa.repeat(pa.scalar(self._origin.file, pa.string()), len(rows))
         schema = docs_schema(self._origin)
         self._pending.append(pa.Table.from_arrays([begin, ends, names, files, rows, offset], schema=schema))
@@ -221,7 +221,7 @@ class ShufflingWriter(ShardWriter):
             del ids
 
 
-def _int64s(column: NDArray[np.int64]) -> Any:
+def int64s(column: NDArray[np.int64]) -> Any:
     """Return an Arrow array over the same memory; ``pa.array`` would import ``numpy.ma`` for 0.1 s first."""
     column = np.ascontiguousarray(column, np.int64)
     return pa.Array.from_buffers(pa.int64(), len(column), [None, pa.py_buffer(column)])
