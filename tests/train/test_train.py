@@ -203,50 +203,12 @@ def test_a_second_run_in_the_same_folder_waits(bundle: Bundle, finished: Result)
         train(bundle, settings_for(bundle), finished.run)
 
 
-FULL = """
+DRIVER = """
 import json, os, resource, signal, sys
 from pathlib import Path
 import torch, transformers.models.smollm3.modeling_smollm3
-from smoltrain.bundle import open_bundle
-from smoltrain.run import Settings
-from smoltrain.train import train
-from smoldata.errors import StorageError
-
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-for limit in ("2000", "20000"):
-    if os.fork() == 0:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), resource.RLIM_INFINITY))
-        try:
-            train(open_bundle(sys.argv[1]), Settings(**json.loads(sys.argv[3])), Path(sys.argv[2]) / limit)
-        except StorageError as error:
-            print(error, flush=True)
-        os._exit(0)
-    os.wait()
-"""
-
-
-def test_a_refused_write_says_so_and_the_run_goes_on(
-    bundle: Bundle, finished: Result, tmp_path: Path
-) -> None:
-    settings = json.dumps(asdict(settings_for(bundle)))
-    command = [sys.executable, "-c", FULL, str(bundle.folder), str(tmp_path), settings]
-    seen = subprocess.run(command, capture_output=True, text=True, check=False)
-    ledger, weights = seen.stdout.splitlines()
-    assert ledger.startswith(
-        f"cannot write {tmp_path}/2000/ledger/steps-0000000-0000005.parquet: the file would"
-    )
-    assert weights.startswith(f"cannot write {tmp_path}/20000/checkpoints/step-0000005: the file would")
-    assert not list(tmp_path.rglob("*.tmp-*"))
-    for limit in ("2000", "20000"):
-        train(bundle, settings_for(bundle), tmp_path / limit)
-        assert run_bytes(tmp_path / limit) == run_bytes(finished.run)
-
-
-CRASHES = """
-import json, os, signal, sys
-from pathlib import Path
-import torch, transformers.models.smollm3.modeling_smollm3
 import smoltrain.train, smoltrain.checkpoint, smoltrain.ledger, smoltrain.folders, smoltrain.runlog
+from smoldata.errors import StorageError
 from smoltrain.bundle import open_bundle
 from smoltrain.run import Settings
 
@@ -262,7 +224,7 @@ points = {
     "while an old checkpoint is removed": (smoltrain.folders.shutil, "rmtree", 5),
 }
 
-def killed(module, name, nth):
+def kill_at(module, name, nth):
     inner, calls = getattr(module, name), []
     def call(*args, **kwargs):
         calls.append(name)
@@ -271,37 +233,65 @@ def killed(module, name, nth):
         return inner(*args, **kwargs)
     setattr(module, name, call)
 
-def child(point, run):
+def limit_files_to(size):
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+def child(run, before, *arguments):
     pid = os.fork()
     if pid:
         return os.waitpid(pid, 0)[1]
-    if point:
-        killed(*points[point])
-    result = smoltrain.train.train(bundle, settings, run)
-    print(point or "rerun", result.weights_xxh3_128, flush=True)
+    before(*arguments)
+    try:
+        smoltrain.train.train(bundle, settings, run)
+    except StorageError as error:
+        print(error, flush=True)
     os._exit(0)
 
-for point in points:
+def nothing():
+    pass
+
+for point, where in points.items():
     run = out / point.replace(" ", "-")
-    status = child(point, run)
+    status = child(run, kill_at, *where)
     assert os.WIFSIGNALED(status), (point, status)
-    assert child(None, run) == 0, point
+    assert child(run, nothing) == 0, point
+for size in (2000, 20000):
+    child(out / f"full-{size}", limit_files_to, size)
+    assert not list(out.rglob("*.tmp-*"))
+    assert child(out / f"full-{size}", nothing) == 0
 """
 
 
-def test_a_run_killed_anywhere_ends_with_the_same_bytes(
-    bundle: Bundle, finished: Result, tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module")
+def broken(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """Run into kills and full disks, and go on each time; return the folder of the runs and what was said."""
+    out = tmp_path_factory.mktemp("broken")
     settings = json.dumps(asdict(settings_for(bundle)))
-    command = [sys.executable, "-c", CRASHES, str(bundle.folder), str(tmp_path), settings]
+    command = [sys.executable, "-c", DRIVER, str(bundle.folder), str(out), settings]
+    # The same number of threads, without which the last bits may differ.
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     seen = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert seen.returncode == 0, seen.stderr
-    runs = sorted(tmp_path.iterdir())
-    assert len(runs) == 7
+    return out, seen.stdout.splitlines()
+
+
+def test_a_run_stopped_anywhere_ends_with_the_same_bytes(
+    finished: Result, broken: tuple[Path, list[str]]
+) -> None:
+    runs = sorted(broken[0].iterdir())
+    assert len(runs) == 9
     wanted = run_bytes(finished.run)
     for run in runs:
         assert run_bytes(run) == wanted, run.name
+
+
+def test_a_refused_write_names_the_file_and_the_reason(broken: tuple[Path, list[str]]) -> None:
+    out, (ledger, weights) = broken
+    assert ledger.startswith(
+        f"cannot write {out}/full-2000/ledger/steps-0000000-0000005.parquet: the file would"
+    )
+    assert weights.startswith(f"cannot write {out}/full-20000/checkpoints/step-0000005: the file would")
 
 
 def run_bytes(run: Path) -> dict[str, object]:
