@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,9 +10,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from smoldata.errors import InputError
+from smoldata.errors import InputError, IntegrityError
 from smoltok.shards import open_shard
 from smoltrain.cli import app, default_run
 from smoltrain.ledger import write_segment
@@ -91,9 +94,19 @@ def test_what_a_step_saw_is_what_the_loader_gave(
         assert row["text"].strip("\ufffd") in original
 
 
-def document_text(house: "SmallHouse", source: str, name: str) -> str:
-    import pyarrow.parquet as pq
+def test_what_refuses_a_shard_that_the_plan_does_not_know(small_house: "SmallHouse", tmp_path: Path) -> None:
+    shutil.copytree(small_house.build / "tokens", tmp_path / "tokens")
+    shutil.copytree(small_house.bundle, tmp_path / "bundles" / "trial")
+    listed = tmp_path / "bundles" / "trial" / "shards.parquet"
+    table = pq.read_table(listed)
+    more = pa.array([tokens + 1 for tokens in table.column("tokens").to_pylist()])
+    pq.write_table(table.set_column(table.column_names.index("tokens"), "tokens", more), listed)
+    arguments = ["what", "0", "--bundle", str(listed.parent), "--tokenizer", str(small_house.tokenizer)]
+    with pytest.raises(IntegrityError, match="it was tokenized anew since"):
+        app(arguments, standalone_mode=False)
 
+
+def document_text(house: "SmallHouse", source: str, name: str) -> str:
     for path in sorted((house.build / "documents" / source).glob("0*.parquet")):
         for row in pq.read_table(path).to_pylist():
             if row["id"] == name:

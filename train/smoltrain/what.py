@@ -7,7 +7,7 @@ themselves. Cost: opening the shards of one step.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from smoldata.errors import InputError
+from smoldata.errors import InputError, IntegrityError
 from smoltok.shards import Shard, open_shard
 from smoltrain.bundle import Bundle
 from smoltrain.loader import Loader
@@ -42,7 +42,7 @@ def seen_in_step(bundle: Bundle, step: int, pieces: Pieces) -> Iterator[Seen]:
     places = Loader(bundle).places(step)
     for at in range(len(places.index)):
         source, ordinal = int(places.source[at]), int(places.shard[at])
-        shard = open_shard(bundle.path_of(bundle.shards.row(source, ordinal)))
+        shard = _planned_shard(bundle, bundle.shards.row(source, ordinal))
         for document, begin, end, start in _parts(shard, int(places.window[at]), bundle.sequence_length):
             yield Seen(
                 index=int(places.index[at]),
@@ -55,6 +55,17 @@ def seen_in_step(bundle: Bundle, step: int, pieces: Pieces) -> Iterator[Seen]:
                 tokens=end - begin,
                 text=pieces.text(shard.ids[begin : min(end, begin + PREVIEW_TOKENS)]),
             )
+
+
+def _planned_shard(bundle: Bundle, row: int) -> Shard:
+    """Open a shard; raise :class:`IntegrityError` if it is not as long as the plan counts on."""
+    shard, planned = open_shard(bundle.path_of(row)), int(bundle.shards.tokens[row])
+    if len(shard.ids) != planned:
+        raise IntegrityError(
+            f"shard {shard.path}: {len(shard.ids):,} tokens, the plan counts on {planned:,}; "
+            "it was tokenized anew since: make the plan anew"
+        )
+    return shard
 
 
 def _parts(shard: Shard, window: int, sequence_length: int) -> Iterator[tuple[str, int, int, int]]:
