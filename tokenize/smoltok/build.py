@@ -17,7 +17,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from smoldata.files import remove_leftovers, single_writer
-from smoltok.currency import Settings, Stale, State, code_version, examine
+from smoltok.currency import Settings, Stale, State, code_version, examine, extra_files
 from smoltok.manifest import ShardRow, write_manifest
 from smoltok.ordering import FILE_ORDER, DocumentOrder
 from smoltok.pool import run_tasks
@@ -130,13 +130,13 @@ def build_all(
     Returns one report a source, in the order given.
     """
     settings = Settings(tokenizer, validation_share, order)
-    limit = threshold(validation_share)
+    threshold(validation_share)  # Refuses a share that is none before anything is touched.
     with ExitStack() as locks:
         for name in sources:
             locks.enter_context(single_writer(tokens / name))
         open_sources = {name: _open(name, documents, tokens, settings) for name in sources}
         tasks = [
-            _task(source, stale, documents, settings, limit)
+            task_of(source.name, stale, documents=documents, tokens=tokens, settings=settings)
             for source in open_sources.values()
             for stale in source.state.stale
         ]
@@ -163,20 +163,32 @@ def _open(name: str, documents: Path, tokens: Path, settings: Settings) -> _Sour
     return source
 
 
-def _task(source: _Source, stale: Stale, documents: Path, settings: Settings, limit: int) -> Task:
+def task_of(source: str, stale: Stale, *, documents: Path, tokens: Path, settings: Settings) -> Task:
+    """Return the task that makes the shards of a documents file."""
     return Task(
-        source=source.name,
-        input_folder=documents / source.name,
+        source=source,
+        input_folder=documents / source,
         input_path=stale.file.path,
         input_xxh3_128=stale.file.xxh3_128,
-        output_folder=source.folder,
+        output_folder=tokens / source,
         tokenizer=settings.tokenizer,
         validation_share=settings.share_text,
-        validation_limit=limit,
+        validation_limit=threshold(settings.validation_share),
         order=settings.order,
         code_version=code_version(),
         text_bytes=stale.file.text_bytes,
     )
+
+
+def remove_stale(folder: Path, rows: Sequence[ShardRow]) -> int:
+    """Remove the shard files that no row names; return how many there were."""
+    extra = extra_files(folder, rows)
+    for path in extra:
+        path.unlink(missing_ok=True)
+    validation = folder / VALIDATION
+    if validation.is_dir() and not any(validation.iterdir()):
+        validation.rmdir()
+    return len(extra)
 
 
 def _finish_task(source: _Source, rows: list[ShardRow], advance: Advance | None) -> None:
@@ -189,15 +201,7 @@ def _finish_task(source: _Source, rows: list[ShardRow], advance: Advance | None)
 
 def _close(source: _Source) -> BuildReport:
     """Remove what no row names, and say what was done."""
-    kept = {source.folder / row.path for row in source.rows}
-    removed = 0
-    for path in source.state.extra:
-        if path.with_name(path.name.partition(".ds")[0] + ".ds") not in kept:
-            path.unlink(missing_ok=True)
-            removed += 1
-    validation = source.folder / VALIDATION
-    if validation.is_dir() and not any(validation.iterdir()):
-        validation.rmdir()
+    removed = remove_stale(source.folder, source.rows)
     return BuildReport(
         source=source.name,
         shards=len(source.rows),

@@ -6,6 +6,7 @@ business. Cost: two small Parquet files and four ``stat`` calls a shard.
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -111,9 +112,14 @@ def examine(source: str, *, documents: Path, tokens: Path, settings: Settings) -
             stale.append(Stale(file, reason))
         else:
             current += made
-    named = {folder / row.path for row in current}
-    extra = tuple(path for path in _shard_files(folder) if _shard_of(path) not in named)
+    extra = tuple(extra_files(folder, current))
     return State(tuple(current), tuple(stale), sum(map(len, by_input.values())), extra)
+
+
+def extra_files(folder: Path, rows: Iterable[ShardRow]) -> list[Path]:
+    """Return the shard files of a source's folder that no row names."""
+    named = {folder / row.path for row in rows}
+    return [path for path in _shard_files(folder) if _shard_of(path) not in named]
 
 
 def _why_stale(file: DocumentFile, made: list[ShardRow], folder: Path, settings: Settings) -> str:
