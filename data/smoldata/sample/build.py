@@ -89,7 +89,8 @@ def build_sample(
 
 def _units(registry: Registry, pins: dict[str, Pin]) -> list[Unit]:
     named = {take.package for source in registry.sources.values() for take in source.sample}
-    code = code_digest([Path(__file__).parent])
+    here = Path(__file__).parent
+    code = [code_digest([here]), *(xxh3_128(here.parent / name) for name in ("patterns.py", "writing.py"))]
     units = []
     for package in sorted(named):
         pin = pins.get(package)
