@@ -288,6 +288,50 @@ def import_(
     table(f"imported into {source}, provenance unknown", columns, rows, right=columns[1:6])
 
 
+@app.command()
+def compression(
+    tokens: Annotated[Path, typer.Argument(help="Folder that holds a folder of shards a source.")],
+    documents: Annotated[Path | None, typer.Option(help="Their documents: adds a table by language.")] = None,
+    svg: Annotated[Path | None, typer.Option(help="File that gets a plot.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print characters and bytes a token by source, and by language.
+
+    Example: smoltok compression build/sample/tokens/llama-3.2 --documents build/sample/documents
+    """
+    from dataclasses import asdict
+
+    from smoldata.files import write_atomic
+    from smoltok.compression import PUBLISHED, by_language, by_source, plot
+
+    sources = _sources(tokens)
+    tables = {"source": by_source(tokens, sources)}
+    if documents is not None:
+        tables["language"] = by_language(tokens, documents, sources)
+    if svg is not None:
+        write_atomic(svg, plot(list(tables.values())[-1], "Compression by " + list(tables)[-1]))
+    if as_json:
+        print(json.dumps({name: [asdict(row) for row in rows] for name, rows in tables.items()}, indent=2))
+        return
+    columns = ("documents", "tokens", "characters a token", "bytes a token")
+    for name, found in tables.items():
+        rows = [
+            (
+                row.group,
+                f"{row.documents:,}",
+                f"{row.tokens:,}",
+                f"{row.characters_a_token:.3f}",
+                f"{row.bytes_a_token:.3f}",
+            )
+            for row in found
+        ]
+        table(f"compression by {name}", (name, *columns), rows, right=columns)
+    say(
+        f"published for English: {PUBLISHED} characters a token, on text that is not published. Here: all "
+        "text of these shards, tokens without the EOS; markup, code and digits lower the figure."
+    )
+
+
 def _tokenizer(name: str, eos: str | None) -> Tokenizer:
     from smoltok.tokenizer import resolve
 
@@ -297,7 +341,7 @@ def _tokenizer(name: str, eos: str | None) -> Tokenizer:
 def _sources(documents: Path) -> list[str]:
     found = sorted(path.parent.name for path in documents.glob("*/manifest.parquet"))
     if not found:
-        raise InputError(f"no documents under {documents}: a source is a folder with a manifest.parquet")
+        raise InputError(f"no source under {documents}: a source is a folder with a manifest.parquet")
     return found
 
 
