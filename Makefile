@@ -49,7 +49,7 @@ eval: $(STAMPS)/train ## held-out loss of the trained model, per source
 
 ##@ Development
 test: $(STAMPS)/dev $(STAMPS)/train ## run the tests that need no root and no server
-	@$(BIN)/python -m pytest -m "not system" $(ARGS)
+	@$(BIN)/python -m pytest -m "not system" --numprocesses auto --dist worksteal $(ARGS)
 
 test-system: $(STAMPS)/dev $(STAMPS)/train ## run the tests that need root, a server or a browser (Debian: apt-get)
 	@sh tests/system.sh
