@@ -72,7 +72,7 @@ def write_bundle(
     folders = find_earlier(plan_folder, plan) if earlier is None else list(earlier)
     launch = launch or Launch()
     emitted = emit(plan, [read_plan(folder / "plan.json") for folder in folders], launch)
-    with _whole_folder(bundle_folder) as folder:
+    with whole_folder(bundle_folder) as folder:
         # First: a later run trusts hashes of shards that are older than this copy (see Known).
         _copy(plan_folder, folder / "plan")
         table = _shard_list(plan_folder, bundle_folder, workers)
@@ -217,7 +217,7 @@ def _first_steps(plan_folder: Path, shards: Any) -> Any:
 
 
 @contextmanager
-def _whole_folder(folder: Path) -> Iterator[Path]:
+def whole_folder(folder: Path) -> Iterator[Path]:
     """Yield a temporary folder beside ``folder``; on success it takes the place of ``folder``.
 
     A kill between the two renames leaves no ``folder`` at all, never half a one; the next run makes it again.
