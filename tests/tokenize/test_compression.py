@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 import smoltok
+from smoldata.errors import IntegrityError
 from smoldata.files import xxh3_128
 from smoltok.build import build_tokens
 from smoltok.cli import app
@@ -65,6 +66,15 @@ def test_command_prints_tables_and_writes_a_plot(folder: Path) -> None:
     assert "rus_Cyrl" in svg.read_text()
     report = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
     assert {row["group"] for row in report["language"]} == {"eng_Latn", "rus_Cyrl", "(none)"}
+
+
+def test_documents_that_changed_since_are_refused(folder: Path) -> None:
+    documents, tokens = folder / "documents", folder / "tokens"
+    build_tokens("s", documents=documents, tokens=tokens, validation_share=Fraction(0))
+    path = documents / "s" / "00000.parquet"
+    path.write_bytes(path.read_bytes() + b"x")
+    with pytest.raises(IntegrityError, match="changed since it was tokenized"):
+        by_language(tokens, documents, ["s"])
 
 
 def test_the_plot_is_the_same_every_time() -> None:

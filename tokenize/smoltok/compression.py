@@ -17,6 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from smoldata.errors import IntegrityError
+from smoldata.files import xxh3_128
 from smoltok.manifest import ShardRow, read_manifest
 from smoltok.shards import read_docs
 
@@ -67,7 +69,10 @@ def by_source(tokens: Path, sources: Iterable[str]) -> list[Compression]:
 
 
 def by_language(tokens: Path, documents: Path, sources: Iterable[str]) -> list[Compression]:
-    """Return one row a language of the documents, over all sources, the largest first."""
+    """Return one row a language of the documents, over all sources, the largest first.
+
+    Raises IntegrityError if documents changed since they were tokenized.
+    """
     parts = [
         _shard_languages(tokens / source / row.path, documents / source / row.input_path)
         for source in sources
@@ -89,8 +94,13 @@ def by_language(tokens: Path, documents: Path, sources: Iterable[str]) -> list[C
 
 
 def _has_documents(row: ShardRow, folder: Path) -> bool:
-    """Return whether a shard's documents are there (an imported shard has none)."""
-    return (folder / row.input_path).is_file() and row.text_bytes > 0
+    """Return whether a shard's documents are there, unchanged (an imported shard has none)."""
+    path = folder / row.input_path
+    if not path.is_file() or not row.text_bytes:
+        return False
+    if xxh3_128(path) != row.input_xxh3_128:
+        raise IntegrityError(f"{path} changed since it was tokenized: run `smoltok build` again")
+    return True
 
 
 def _shard_languages(shard: Path, documents: Path) -> Any:

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from smoldata.errors import InputError, IntegrityError, TokenizerError
+from smoldata.files import xxh3_128
 from smoltok.decode import Decoder
 from smoltok.engines import ENGINES, Engine
 from smoltok.fuzz import BLOCK, SCALARS, blocks, scalar_strings, strings
@@ -187,6 +188,8 @@ def prove_round_trip(tokenizer: Tokenizer, *, documents: Path, tokens: Path) -> 
     """
     decoder, compared = Decoder(tokenizer), 0
     for row in read_manifest(tokens):
+        if xxh3_128(documents / row.input_path) != row.input_xxh3_128:
+            raise IntegrityError(f"{documents / row.input_path} changed since: run `smoltok build` again")
         shard = open_shard(tokens / row.path)
         table = shard.docs(["row", "offset", "end"])
         if np.any(np.asarray(table["offset"])):
