@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from smolmix.permutation import derive, derive_array
 from smolmix.plan import Plan
 from smolmix.plan_files import plan_folder_name
 from smolmix.sequence import Sequence
@@ -49,12 +48,13 @@ def add_plan(connection: Any, plan: Plan) -> None:
             s.start,
             s.count,
             s.capacity if s.sizes is not None else None,
+            *s.key,
             _path_rows(splits[s.name]),
         )
         for s in used
     ]
     # One statement: one a row takes 4 ms each.
-    marks = ", ".join(["(?, ?, ?, ?, ?, ?, ?)"] * len(places))
+    marks = ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?, ?)"] * len(places))
     values = [value for place in places for value in place]
     connection.execute(f"INSERT INTO orders.sources VALUES {marks}", values)  # noqa: S608 - only marks
     tables = [_shards(sequence) for sequence in used if sequence.sizes is not None]
@@ -107,10 +107,7 @@ def _shards(sequence: Sequence) -> Any:
         begins = table.begins + pass_ * sequence.capacity
         opened = (sizes > 0) & (begins < end) & (begins + sizes > first)
         shards = table.shards[opened]
-        lane_a, lane_b = derive_array(derive(sequence.key, pass_), shards)
-        parts.append(
-            (np.full(shards.size, pass_), table.begins[opened], shards, sizes[opened], lane_a, lane_b)
-        )
+        parts.append((np.full(shards.size, pass_), table.begins[opened], shards, sizes[opened]))
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
     rows = columns[0].size
     return pa.table(
@@ -120,7 +117,5 @@ def _shards(sequence: Sequence) -> Any:
             "slot": columns[1],
             "shard": columns[2],
             "windows": columns[3],
-            "key_a": columns[4].astype(np.uint64),
-            "key_b": columns[5].astype(np.uint64),
         }
     )

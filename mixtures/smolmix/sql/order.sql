@@ -7,10 +7,9 @@ CREATE TABLE orders.stages (
   tree STRUCT(source VARCHAR, windows HUGEINT, left_windows HUGEINT, left_node BIGINT, right_node BIGINT)[]);
 CREATE TABLE orders.sources (
   profile VARCHAR, plan VARCHAR, source VARCHAR, first_window BIGINT, windows BIGINT, capacity BIGINT,
-  path STRUCT(windows HUGEINT, left_windows HUGEINT, is_left BOOLEAN)[]);
+  key_a UBIGINT, key_b UBIGINT, path STRUCT(windows HUGEINT, left_windows HUGEINT, is_left BOOLEAN)[]);
 CREATE TABLE orders.shards (
-  profile VARCHAR, plan VARCHAR, source VARCHAR, pass BIGINT, slot BIGINT, shard BIGINT, windows BIGINT,
-  key_a UBIGINT, key_b UBIGINT);
+  profile VARCHAR, plan VARCHAR, source VARCHAR, pass BIGINT, slot BIGINT, shard BIGINT, windows BIGINT);
 
 COMMENT ON TABLE orders.stages IS 'one row a plan; tree: the Huffman tree between its sources, the root first';
 COMMENT ON TABLE orders.sources IS 'first_window: number of the first window that the stage reads; capacity: of a pass';
@@ -23,6 +22,12 @@ CREATE MACRO order_mix_2(h) AS (xor(h, h >> 15) * 2221713035) & 4294967295;
 CREATE MACRO order_mix_all(list) AS list_transform(
   list_transform(list_transform(list, lambda h: order_mix_1(h)), lambda h: order_mix_2(h)),
   lambda h: xor(h, h >> 16));
+-- The key below a key for a number (a pass, a shard), one lane at a time: see smolmix.permutation.derive.
+CREATE MACRO order_mix(h) AS order_mix_all([h])[1];
+CREATE MACRO order_derive(lane, number, step) AS order_mix(
+  xor(lane, order_mix((number::UBIGINT + step) & 4294967295)));
+CREATE MACRO order_derive_a(lane, number) AS order_derive(lane, number, 2654435769);
+CREATE MACRO order_derive_b(lane, number) AS order_derive(lane, number, 2246822507);
 CREATE MACRO order_round_keys(lane, step) AS order_mix_all(
   list_transform(range(24)::UBIGINT[], lambda r: (lane + r * step) & 4294967295));
 CREATE MACRO order_keys_a(key_a) AS order_round_keys(key_a, 2654435769);
@@ -62,20 +67,30 @@ WITH found AS (
   FROM orders.stages, range(first_index, first_index + amount) AS wanted(i)
   WHERE plan = which_plan AND profile = which_profile AND i BETWEEN 0 AND windows - 1
 ), numbered AS (
-  SELECT sample_index, source, capacity, leaf.k::BIGINT + first_window AS number
+  SELECT sample_index, source, capacity, key_a, key_b, leaf.k::BIGINT + first_window AS number
   FROM (SELECT sample_index, leaf, tree[leaf.node].source AS source FROM found)
     JOIN orders.sources AS place USING (source)
   WHERE place.plan = which_plan AND place.profile = which_profile
 ), placed AS MATERIALIZED (
   SELECT sample_index, source, capacity IS NULL AS endless, coalesce(number // capacity, 0) AS pass,
-    coalesce(number % capacity, number) AS place
+    coalesce(number % capacity, number) AS place, key_a, key_b
   FROM numbered
+), reach AS MATERIALIZED (
+  SELECT source, pass, min(place) AS first_place, max(place) AS last_place,
+    order_derive_a(any_value(key_a), pass) AS key_a, order_derive_b(any_value(key_b), pass) AS key_b
+  FROM placed WHERE NOT endless GROUP BY source, pass
+), near AS MATERIALIZED (
+  -- Of a million shards those between the first and the last place, before anything is sorted or mixed.
+  SELECT source, pass, slot, shard, windows::UBIGINT AS n,
+    order_derive_a(key_a, shard) AS key_a, order_derive_b(key_b, shard) AS key_b
+  FROM orders.shards JOIN reach USING (source, pass)
+  WHERE plan = which_plan AND profile = which_profile
+    AND slot <= last_place AND slot + windows > first_place
 ), opened AS MATERIALIZED (
   SELECT sample_index, placed.source, placed.pass, endless, place, coalesce(slot, 0) AS slot,
-    coalesce(shard, 0) AS shard, windows::UBIGINT AS n, key_a, key_b
-  FROM placed ASOF LEFT JOIN (
-    FROM orders.shards WHERE plan = which_plan AND profile = which_profile) AS shards
-    ON placed.source = shards.source AND placed.pass = shards.pass AND placed.place >= shards.slot
+    coalesce(shard, 0) AS shard, n, near.key_a, near.key_b
+  FROM placed ASOF LEFT JOIN near
+    ON placed.source = near.source AND placed.pass = near.pass AND placed.place >= near.slot
 ), met AS MATERIALIZED (
   SELECT key_a, key_b, n, order_reflections(list_a, list_b, n) AS list_k, list_b
   FROM (
@@ -101,12 +116,15 @@ AS (
   FROM (
     SELECT windows, path, CASE WHEN capacity IS NULL THEN window_number ELSE which_pass * capacity + slot
       + order_unpermute(list_k, list_b, n, window_number::UBIGINT)::BIGINT END - first_window AS j
-    FROM orders.sources AS place LEFT JOIN (
-      SELECT slot, n, order_reflections(list_a, list_b, n) AS list_k, list_b
+    FROM (
+      SELECT *, order_reflections(list_a, list_b, n) AS list_k
       FROM (
-        SELECT slot, windows::UBIGINT AS n, order_keys_a(key_a) AS list_a, order_keys_b(key_b) AS list_b
-        FROM orders.shards
-        WHERE plan = which_plan AND profile = which_profile AND source = which_source
-          AND pass = which_pass AND shard = which_shard AND window_number BETWEEN 0 AND windows - 1)) AS keys ON true
-    WHERE place.plan = which_plan AND place.profile = which_profile AND place.source = which_source)
+        SELECT place.windows, path, capacity, first_window, slot, n,
+          order_keys_a(order_derive_a(order_derive_a(key_a, which_pass), which_shard)) AS list_a,
+          order_keys_b(order_derive_b(order_derive_b(key_b, which_pass), which_shard)) AS list_b
+        FROM orders.sources AS place LEFT JOIN (
+          SELECT slot, windows::UBIGINT AS n FROM orders.shards
+          WHERE plan = which_plan AND profile = which_profile AND source = which_source
+            AND pass = which_pass AND shard = which_shard AND window_number BETWEEN 0 AND windows - 1) AS met ON true
+        WHERE place.plan = which_plan AND place.profile = which_profile AND place.source = which_source)))
 );
