@@ -1,8 +1,9 @@
 """The build folder as one DuckDB file: manifests and plans in, documented views out.
 
-Small tables (a row a shard, source, plan or finding) are copied into the catalog; the views stand on them and
-on the ``.docs.parquet`` sidecars for single documents. Every path inside is relative to the catalog's folder,
-so the folder can be moved, and ``duckdb catalog.duckdb`` works in a bare shell that is started there.
+Small tables (a row a shard on disk, source, plan or finding) are copied into the catalog. The shard lists of
+plans and bundles, and the ``.docs.parquet`` sidecars of single documents, are Parquet already: their views read
+them where they lie. Every path inside is relative to the catalog's folder, so the folder can be moved, and
+``duckdb catalog.duckdb`` works in a bare shell that is started there.
 Cost: one pass over the manifests and plans; a million shards take about a second, documents are not read.
 """
 
@@ -59,6 +60,20 @@ SELECT NULL::VARCHAR AS profile, NULL::VARCHAR AS source, NULL::VARCHAR AS split
 """
 
 
+_SHARD_LISTS: dict[str, list[tuple[str, str]]] = {
+    "planned_shards": [
+        *((name, "VARCHAR") for name in ("profile", "plan", "source", "path", "xxh3_128", "sha256")),
+        *((name, "BIGINT") for name in ("ordinal", "tokens", "documents", "bytes", "windows")),
+        ("virtual", "BOOLEAN"),
+    ],
+    "staging": [
+        *((name, "VARCHAR") for name in ("profile", "plan", "source", "path", "sha256")),
+        *((name, "BIGINT") for name in ("ordinal", "bytes", "tokens", "first_step")),
+    ],
+}
+"""Columns of a shard list when there is none."""
+
+
 class _SqlTemplate(Template):
     delimiter = "%"
 
@@ -80,8 +95,8 @@ def write_catalog(build: Path, registry: Registry | None = None) -> Path:
             _load_shards(connection, profile)
             for plan in sorted(profile.glob("plans/*/plan.json")):
                 _load_plan(connection, profile.name, plan)
-            _load_staging(connection, profile)
         _load_registry(connection, registry or load_registry())
+        _create_shard_lists(connection, build)
         _create_views(connection, build)
         plans = [load_plan(path) for path in sorted(build.glob("*/plans/*/plan.json"))]
         _load_reconciliation(connection, plans)
@@ -199,15 +214,29 @@ def _insert_parquet(
         ) from error
 
 
-def _load_staging(connection: duckdb.DuckDBPyConnection, profile: Path) -> None:
-    """Copy the shard lists of the bundles: they say before which step each shard is needed."""
-    for shards in sorted(profile.glob("bundles/*/shards.parquet")):
-        connection.execute(
-            "INSERT INTO store.staging SELECT ?, ?, source, ordinal, "
-            "regexp_replace(path, '^[.][.]/[.][.]/', ? || '/'), bytes, tokens, sha256, first_step "
-            "FROM read_parquet(?)",
-            [profile.name, shards.parent.name, profile.name, _readable(shards)],
-        )
+def _create_shard_lists(connection: duckdb.DuckDBPyConnection, build: Path) -> None:
+    """Add the shard lists of plans and bundles as they lie: a million rows are not copied.
+
+    One SELECT a file, with its profile and plan as constants, so that a question to one plan opens one file.
+    """
+    path = "CASE WHEN path LIKE '../../%' THEN {profile} || path[6:] ELSE path END AS path"
+    plan = f"source, ordinal, {path}, tokens, documents, bytes, windows, xxh3_128, sha256, virtual"
+    bundle = f"source, ordinal, {path}, bytes, tokens, sha256, first_step"
+    for view, pattern, columns in (
+        ("planned_shards", "*/plans/*/shards.parquet", plan),
+        ("staging", "*/bundles/*/shards.parquet", bundle),
+    ):
+        parts = [
+            f"SELECT {_quoted(profile)} AS profile, {_quoted(folder)} AS plan, "  # noqa: S608 - quoted
+            f"{columns.format(profile=_quoted(profile))} "
+            f"FROM read_parquet({_quoted(file.relative_to(build).as_posix())})"
+            for file in sorted(build.glob(pattern))
+            if _readable(file)
+            for profile, folder in [(file.parts[-4], file.parts[-2])]
+        ]
+        empty = ", ".join(f"NULL::{kind} AS {name}" for name, kind in _SHARD_LISTS[view])
+        body = " UNION ALL ".join(parts) or f"SELECT {empty} WHERE false"
+        connection.execute(f"CREATE VIEW store.{view} AS {body}")
 
 
 def _readable(manifest: Path) -> str:
@@ -251,12 +280,6 @@ def _load_plan(connection: duckdb.DuckDBPyConnection, profile: str, path: Path) 
             (profile, name, one["severity"], one["code"], one["source"], one["message"], one["fix"])
             for one in plan["findings"]
         ],
-    )
-    connection.execute(
-        "INSERT INTO store.planned_shards SELECT ?, ?, source, ordinal, "
-        "regexp_replace(path, '^[.][.]/[.][.]/', ? || '/'), "
-        "tokens, documents, bytes, windows, xxh3_128, sha256, virtual FROM read_parquet(?)",
-        [profile, name, profile, _readable(path.with_name("shards.parquet"))],
     )
 
 

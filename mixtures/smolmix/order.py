@@ -73,6 +73,13 @@ class Order:
         self.tree = build_tree({sequence.name: sequence.count for sequence in sequences})
         self._paths = paths(self.tree) if self.tree else {}
         self._number = {name: number for number, name in enumerate(self.names)}
+        self.replaced: I64 = np.zeros(0, np.int64)
+        """Sample indices that read another window: see :class:`smolmix.replacements.ReplacedOrder`."""
+
+    def put_in(self, source: str) -> list[tuple[int, int, int, int]]:
+        """Return (index, pass, shard, window) of the windows put in for others: none in a plain order."""
+        self._sequence(source)
+        return []
 
     def at(self, index: int) -> Sample:
         """Return the window at a sample index (from 0).
@@ -165,6 +172,21 @@ class Order:
             k = _from_left(split, k) if is_left else _from_right(split, k)
         return k
 
+    def places_of_drawn(self, source: str, j: I64) -> list[tuple[int, int, int]]:
+        """Return (pass, shard, window) of a source's windows from the stage's first on, also past its last."""
+        sequence = self._sequence(source)
+        found = places(sequence, j)
+        window = found.slot if sequence.sizes is None else _permuted([found])
+        return list(zip(found.pass_.tolist(), found.shard.tolist(), window.tolist(), strict=True))
+
+    def drawn_number(self, source: str, pass_: int, shard: int, window: int) -> int:
+        """Return the ``j`` that :meth:`places_of_drawn` takes to a window of the source."""
+        sequence = self._sequence(source)
+        g = _number_in_source(sequence, pass_, shard, window)
+        if g is None:
+            raise InputError(f"{source!r} has no window {window:,} in shard {shard:,}")
+        return g - sequence.start
+
     def first_indices(self, source: str) -> I64:
         """Return for each shard ordinal the first sample index at which the stage opens it; -1: never."""
         sequence = self._sequence(source)
@@ -175,7 +197,8 @@ class Order:
         if not sequence.count:
             return first
         pass_ = sequence.start // sequence.capacity
-        for number in (pass_ + 1, pass_):
+        last = (sequence.start + sequence.count - 1) // sequence.capacity
+        for number in range(min(pass_ + 1, last), pass_ - 1, -1):
             # A later pass is written first: an earlier opening of the same shard then replaces it.
             table = sequence.table(number)
             begin = number * sequence.capacity - sequence.start

@@ -37,7 +37,7 @@ class OrderDigest:
 def window_hashes(tokens: Tokens) -> Iterator[bytes]:
     """Yield the 16 bytes of each window of ``tokens`` [n, sequence_length + 1] that the digest is made of."""
     for row in np.ascontiguousarray(tokens, "<u4"):
-        yield xxhash.xxh3_128_digest(row)  # type: ignore[arg-type]  # any buffer will do
+        yield xxhash.xxh3_128_digest(row)
 
 
 class Digester:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from smolmix.order import Order, Sample, Samples
 from smolmix.permutation import I64
 from smolmix.sequence import Sequence, source_key
 from smolmix.supply import TokenizerFacts
+
+if TYPE_CHECKING:
+    from smolmix.replacements import Changes
 
 FORMAT_VERSION: Final = 1
 
@@ -78,6 +81,20 @@ class Lock:
     parts: dict[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Retraction:
+    """Documents were taken out of the plan after it was made: see :mod:`smolmix.retract`."""
+
+    lock: str
+    """Lock of the plan before."""
+    at_step: int
+    """Steps done by then; they stay as they were."""
+    windows: int
+    """Windows replaced, of all retractions together."""
+    digest: str
+    """sha256 over the rows of ``replacements.parquet`` and ``retracted.parquet``."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """One stage, planned. Immutable; the order is built when first asked for."""
@@ -106,6 +123,9 @@ class Plan:
     """Where the plan was loaded from; None for a plan just made."""
     table: Any = field(default=None, compare=False, repr=False)
     """The shards as an Arrow table, for a plan just made."""
+    retraction: Retraction | None = None
+    changes_made: Any = field(default=None, compare=False, repr=False)
+    """The :class:`~smolmix.replacements.Changes` of a retraction just made."""
 
     @property
     def windows(self) -> int:
@@ -133,7 +153,23 @@ class Plan:
     def order(self) -> Order:
         """The order of the stage's windows."""
         sizes = self.shard_windows()
-        return Order([_sequence(source, self.seed, sizes.get(source.name)) for source in self.sources])
+        sequences = [_sequence(source, self.seed, sizes.get(source.name)) for source in self.sources]
+        if (changes := self.changes) is None:
+            return Order(sequences)
+        from smolmix.replacements import ReplacedOrder
+
+        return ReplacedOrder(sequences, changes.replacements)
+
+    @cached_property
+    def changes(self) -> "Changes | None":
+        """What a retraction changed; None without one. Raises IntegrityError."""
+        if self.retraction is None or self.changes_made is not None:
+            made: Changes | None = self.changes_made
+            return made
+        from smolmix.replacements import read_changes
+
+        assert self.folder is not None, "a plan is made or loaded"
+        return read_changes(self.folder, self.retraction.digest)
 
     def shard_windows(self) -> dict[str, I64 | None]:
         """Return the windows of each shard by source, in ordinal order; None for a source of unknown size."""
@@ -152,6 +188,12 @@ class Plan:
         from smolmix.shard_table import identities_by_source
 
         return identities_by_source(self._shard_columns("source", "xxh3_128", "tokens", "bytes"))
+
+    def shards(self) -> Any:
+        """Return the rows of ``shards.parquet`` as an Arrow table."""
+        from smolmix.shard_table import SHARDS_SCHEMA
+
+        return self._shard_columns(*SHARDS_SCHEMA.names).cast(SHARDS_SCHEMA)
 
     def _shard_columns(self, *names: str) -> Any:
         from smolmix.shard_table import read_columns
@@ -204,6 +246,7 @@ class Plan:
             "sources": [_source_json(source) for source in self.sources],
             "findings": [finding.as_json() for finding in self.findings],
             "lock": asdict(self.lock),
+            **({"retraction": asdict(self.retraction)} if self.retraction else {}),
         }
 
 
@@ -262,6 +305,7 @@ def _from_json(data: dict[str, Any], folder: Path) -> Plan:
     values["follows"] = Follows(**data["follows"]) if data["follows"] else None
     values["tokenizer"] = TokenizerFacts(**data["tokenizer"])
     values["lock"] = Lock(**data["lock"])
+    values["retraction"] = Retraction(**data["retraction"]) if "retraction" in data else None
     values["findings"] = tuple(Finding(**finding) for finding in data["findings"])
     values["sources"] = tuple(_source_from_json(source) for source in data["sources"])
     return Plan(**values, folder=folder)

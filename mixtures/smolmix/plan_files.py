@@ -24,6 +24,10 @@ def write_plan(plan: Plan, folder: Path) -> Path:
     # Without its plan.json a folder is no plan: remove the old one before its shards change.
     path.unlink(missing_ok=True)
     write_shards(plan.table, Path(folder) / "shards.parquet")
+    if plan.changes is not None:
+        from smolmix.replacements import write_changes
+
+        write_changes(plan.changes, Path(folder))
     write_json(path, plan.as_json())
     return path
 

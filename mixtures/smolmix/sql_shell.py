@@ -61,7 +61,8 @@ def list_views(build: Path) -> list[View]:
     answer = run_query(
         build,
         "SELECT view_name, comment, example FROM store.examples JOIN ("
-        "SELECT view_name, comment, 0 AS kind FROM duckdb_views() WHERE NOT internal UNION ALL "
+        "SELECT view_name, comment, 0 AS kind FROM duckdb_views() "
+        "WHERE NOT internal AND schema_name = 'main' UNION ALL "
         "SELECT function_name, any_value(comment), 1 FROM duckdb_functions() WHERE NOT internal GROUP BY ALL"
         ") USING (view_name) ORDER BY kind, view_name",
     )

@@ -24,7 +24,7 @@ Tokens = NDArray[Any]
 """uint16 or uint32, as the tokenizer's token width says."""
 MAX_OPEN: Final = 128
 _BLOCK_BYTES: Final = 16 * 2**20
-_DTYPES: Final = {2: np.dtype("<u2"), 4: np.dtype("<u4")}
+_DTYPES: Final[dict[int, np.dtype[Any]]] = {2: np.dtype("<u2"), 4: np.dtype("<u4")}
 
 
 def shard_path(folder: Path, path: str, root: Path | None) -> Path:

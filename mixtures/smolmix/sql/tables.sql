@@ -1,4 +1,5 @@
--- What the catalog holds: small tables, one row a source, shard, plan or finding. The views stand on these.
+-- What the catalog holds: small tables, one row a source, shard on disk, plan or finding. The views stand on these,
+-- and on the shard lists of plans and bundles, which are read where they lie (see smolmix.catalog).
 CREATE SCHEMA store;
 
 CREATE TABLE store.registry (
@@ -31,16 +32,6 @@ CREATE TABLE store.allocation (
   windows BIGINT, tokens HUGEINT, shards BIGINT, capacity_windows BIGINT, offset_windows BIGINT,
   held_back_windows BIGINT, first_shard_offset BIGINT, passes_before VARCHAR, passes VARCHAR,
   passes_before_value DOUBLE, passes_value DOUBLE
-);
-
-CREATE TABLE store.planned_shards (
-  profile VARCHAR, plan VARCHAR, source VARCHAR, ordinal BIGINT, path VARCHAR, tokens BIGINT,
-  documents BIGINT, bytes BIGINT, windows BIGINT, xxh3_128 VARCHAR, sha256 VARCHAR, virtual BOOLEAN
-);
-
-CREATE TABLE store.staging (
-  profile VARCHAR, plan VARCHAR, source VARCHAR, ordinal BIGINT, path VARCHAR, bytes BIGINT, tokens BIGINT,
-  sha256 VARCHAR, first_step BIGINT
 );
 
 CREATE TABLE store.reconciliation (
