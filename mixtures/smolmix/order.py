@@ -173,7 +173,7 @@ class Order:
         return k
 
     def places_of_drawn(self, source: str, j: I64) -> list[tuple[int, int, int]]:
-        """Return (pass, shard, window) of a source's windows from the stage's first on, also past its last."""
+        """Return (pass, shard, window) of a source's windows, from the stage's first on and past its last."""
         sequence = self._sequence(source)
         found = places(sequence, j)
         window = found.slot if sequence.sizes is None else _permuted([found])

@@ -8,8 +8,12 @@ Cost: that of planning one stage.
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
+from itertools import pairwise
+
+import numpy as np
 
 from smoldata.errors import InputError, RecipeError
+from smolmix.permutation import I64
 from smolmix.plan import Lock, Plan, SourcePlan
 from smolmix.planner import Profile, Stage, plan_after
 from smolmix.recipe import Recipe
@@ -35,6 +39,24 @@ def cut(plan: Plan, steps_done: int) -> Plan:
         ),
         lock=Lock(f"{plan.lock.hash}@{steps_done}", plan.lock.parts),
     )
+
+
+def steps_read(plans: Sequence[Plan]) -> list[int]:
+    """Return for each plan of a chain but the last how many of its steps were read before the next began."""
+    done = []
+    for plan, after in pairwise(plans):
+        steps = after.follows.lock.partition("@")[2] if after.follows else ""
+        done.append(int(steps) if steps else plan.steps)
+    return done
+
+
+def as_read(plans: Sequence[Plan]) -> list[Plan]:
+    """Return a chain with every plan but the last cut to what was read of it."""
+    cuts = [
+        plan if steps == plan.steps else cut(plan, steps)
+        for plan, steps in zip(plans[:-1], steps_read(plans), strict=True)
+    ]
+    return [*cuts, plans[-1]]
 
 
 def _cut_source(source: SourcePlan, windows: int, sequence_length: int) -> SourcePlan:
@@ -75,5 +97,24 @@ def replan(
     left = (last.steps - steps_done) * last.batch_windows * last.sequence_length
     if left <= 0 and budget is None:
         raise RecipeError(f"plan {last.name!r} is read to its end: give a budget for what comes after")
-    done = [*plans[:-1], cut(last, steps_done)]
+    _check_shards(plans, supply)
+    done = [*as_read(plans)[:-1], cut(last, steps_done)]
     return plan_after(done, Stage(recipe, recipe.preset(preset)), supply, profile, budget or str(left))
+
+
+def _check_shards(plans: Sequence[Plan], supply: Supply) -> None:
+    """Raise if a source that was read has other shards now: its place in them would mean something else."""
+    for plan in plans:
+        sizes = plan.shard_windows()
+        for source in plan.sources:
+            now = supply.sources.get(source.name)
+            new = now.sizes(plan.sequence_length) if now else np.zeros(0, np.int64)
+            if source.windows and not _same(sizes[source.name], new):
+                raise InputError(
+                    f"the shards of {source.name!r} are not those that plan {plan.name!r} read "
+                    f"{source.windows:,} windows of: what was seen cannot be told; bring the old shards back"
+                )
+
+
+def _same(old: I64 | None, new: I64 | None) -> bool:
+    return new is None if old is None else new is not None and np.array_equal(old, new)
