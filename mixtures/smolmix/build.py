@@ -235,6 +235,7 @@ def _documents_of(documents: Path, names: Sequence[str]) -> int:
 
 def make_plans(job: Job) -> list["Plan"]:
     """Plan the stage and those before it; write each plan into its folder."""
+    from smolmix.plan import load_plan
     from smolmix.plan_files import write_plan
     from smolmix.planner import plan_stage
     from smolmix.sources import supply_from_manifests, supply_from_registry
@@ -248,9 +249,8 @@ def make_plans(job: Job) -> list["Plan"]:
     plans = plan_stage(
         job.recipe, supply, preset=request.preset, profile=request.profile, budget=request.budget
     )
-    for plan in plans:
-        write_plan(plan, plan_folder(request, plan.name, plan.preset))
-    return plans
+    # Loaded again: what was just planned holds every shard in memory.
+    return [load_plan(write_plan(plan, plan_folder(request, plan.name, plan.preset))) for plan in plans]
 
 
 def _make_faces(job: Job, plans: Sequence["Plan"]) -> Built:

@@ -108,7 +108,8 @@ def _shard_list(plan_folder: Path, bundle_folder: Path, workers: int | None) -> 
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    shards = pq.read_table(plan_folder / "shards.parquet")
+    kept = ["source", "ordinal", "path", "bytes", "tokens", "xxh3_128"]
+    shards = pq.read_table(plan_folder / "shards.parquet", columns=kept)
     if shards.column("path").null_count == shards.num_rows:
         # Planned on published sizes: there may be a million rows, and nothing to hash.
         moved, hashes = shards.column("path"), pa.repeat("", shards.num_rows)
@@ -120,7 +121,6 @@ def _shard_list(plan_folder: Path, bundle_folder: Path, workers: int | None) -> 
             [path and _relative(plan_folder / path, bundle_folder) for path in paths], pa.string()
         )
         hashes = pa.array([digest.sha256 if digest else "" for digest in digests], pa.string())
-    kept = ["source", "ordinal", "bytes", "tokens", "xxh3_128"]
     columns = {name: shards.column(name) for name in kept}
     columns |= {"path": moved, "sha256": hashes, "first_step": _first_steps(plan_folder, shards)}
     order = ("source", "ordinal", "path", "bytes", "tokens", "xxh3_128", "sha256", "first_step")
@@ -251,7 +251,7 @@ def _copy(plan_folder: Path, target: Path) -> None:
 def _write_parquet(table: Any, path: Path) -> None:
     import pyarrow.parquet as pq
 
-    pq.write_table(table, path, compression="zstd")
+    pq.write_table(table, path, compression="zstd", use_dictionary=["source"])
     fsync(path)
 
 

@@ -79,7 +79,8 @@ def emit(plan: Plan, earlier: Sequence[Plan] = (), launch: Launch | None = None)
 
 def _published() -> dict[str, Any]:
     text = (resources.files("smolmix") / "templates" / "nanotron.yaml").read_text("utf-8")
-    values: dict[str, Any] = yaml.safe_load(text)
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    values: dict[str, Any] = yaml.load(text, Loader=loader)  # noqa: S506 - both are safe loaders
     return values
 
 

@@ -40,9 +40,11 @@ def add_plan(connection: Any, plan: Plan) -> None:
     stage = (*label, plan.windows, plan.batch_windows, plan.steps, plan.start_step, depth, rows)
     connection.execute("INSERT INTO orders.stages VALUES (?, ?, ?, ?, ?, ?, ?, ?)", stage)
     used = [sequence for sequence in order.sequences.values() if sequence.count]
+    (first,) = connection.execute("SELECT coalesce(max(number), 0) + 1 FROM orders.sources").fetchone()
     splits = paths(order.tree)
     places = [
         (
+            number,
             *label,
             s.name,
             s.start,
@@ -51,16 +53,18 @@ def add_plan(connection: Any, plan: Plan) -> None:
             *s.key,
             _path_rows(splits[s.name]),
         )
-        for s in used
+        for number, s in enumerate(used, first)
     ]
     # One statement: one a row takes 4 ms each.
-    marks = ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?, ?)"] * len(places))
+    marks = ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"] * len(places))
     values = [value for place in places for value in place]
     connection.execute(f"INSERT INTO orders.sources VALUES {marks}", values)  # noqa: S608 - only marks
-    tables = [_shards(sequence) for sequence in used if sequence.sizes is not None]
+    tables = [
+        _shards(sequence, number) for number, sequence in enumerate(used, first) if sequence.sizes is not None
+    ]
     if tables:
         connection.register("opened_shards", pa.concat_tables(tables))
-        connection.execute("INSERT INTO orders.shards SELECT ?, ?, * FROM opened_shards", label)
+        connection.execute("INSERT INTO orders.opened FROM opened_shards")
         connection.unregister("opened_shards")
 
 
@@ -96,7 +100,7 @@ def _path_rows(splits: Iterable[tuple[Split, bool]]) -> list[dict[str, Any]]:
     return [{"windows": s.count, "left_windows": s.left.count, "is_left": is_left} for s, is_left in splits]
 
 
-def _shards(sequence: Sequence) -> Any:
+def _shards(sequence: Sequence, number: int) -> Any:
     """Return the shards that the stage opens, in reading order, as an Arrow table."""
     assert sequence.sizes is not None, "a source of known size"
     first, end = sequence.start, sequence.start + sequence.count
@@ -110,12 +114,13 @@ def _shards(sequence: Sequence) -> Any:
         parts.append((np.full(shards.size, pass_), table.begins[opened], shards, sizes[opened]))
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
     rows = columns[0].size
+    # A source has fewer than 2**32 shards (smolmix.sequence) and passes.
     return pa.table(
         {
-            "source": pa.repeat(pa.scalar(sequence.name), rows),
-            "pass": columns[0],
+            "number": np.full(rows, number, np.int32),
+            "pass": columns[0].astype(np.int32),
             "slot": columns[1],
-            "shard": columns[2],
+            "shard": columns[2].astype(np.uint32),
             "windows": columns[3],
         }
     )

@@ -82,13 +82,27 @@ def position_of(key: Lanes, shards: int, pass_: int, ordinal: int) -> int:
 
 def pass_table(key: Lanes, sizes: I64, pass_: int) -> PassTable:
     """Return the shards of a pass in reading order, with the windows before each."""
-    lane_a, lane_b = derive(derive(key, pass_), _SHARDS_TAG)
-    lanes = (np.array([lane_a], np.uint32), np.array([lane_b], np.uint32))
-    count = np.array([sizes.size], np.int64)
-    everywhere = np.arange(sizes.size, dtype=np.int64)
-    shards = permute_many(lanes, count, np.zeros(sizes.size, np.intp), everywhere)
+    shards = opening_order(derive(key, pass_), sizes.size)
     ordered = sizes[shards]
     return PassTable(shards, np.cumsum(ordered) - ordered)
+
+
+_PERMUTED: Final[OrderedDict[tuple[Lanes, int], U32]] = OrderedDict()
+"""The opening orders used last: stages of a curriculum share them, they depend on no window."""
+_PERMUTED_BYTES: Final = 8 * 2**20
+
+
+def opening_order(key: Lanes, shards: int) -> I64:
+    """Return the ordinals of a source's shards in the order in which the pass of that key opens them."""
+    if (known := _PERMUTED.pop((key, shards), None)) is None:
+        lane_a, lane_b = derive(key, _SHARDS_TAG)
+        lanes = (np.array([lane_a], np.uint32), np.array([lane_b], np.uint32))
+        count, everywhere = np.array([shards], np.int64), np.arange(shards, dtype=np.int64)
+        known = permute_many(lanes, count, np.zeros(shards, np.intp), everywhere).astype(np.uint32)
+    _PERMUTED[key, shards] = known
+    while sum(one.nbytes for one in _PERMUTED.values()) > _PERMUTED_BYTES:
+        _PERMUTED.popitem(last=False)
+    return known.astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True)

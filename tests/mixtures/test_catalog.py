@@ -34,8 +34,7 @@ def ask(catalog: Path, sql: str, *values: object) -> list[tuple[Any, ...]]:
 def test_every_view_and_column_is_documented(catalog: Path) -> None:
     views = ask(
         catalog,
-        "SELECT view_name, comment FROM duckdb_views() "
-        "WHERE NOT internal AND schema_name = 'main'",
+        "SELECT view_name, comment FROM duckdb_views() WHERE NOT internal AND schema_name = 'main'",
     )
     assert {name for name, _ in views} == set(VIEWS)
     assert all(comment for _, comment in views)

@@ -6,14 +6,17 @@ CREATE TABLE orders.stages (
   profile VARCHAR, plan VARCHAR, windows BIGINT, batch_windows BIGINT, steps BIGINT, start_step BIGINT, depth BIGINT,
   tree STRUCT(source VARCHAR, windows HUGEINT, left_windows HUGEINT, left_node BIGINT, right_node BIGINT)[]);
 CREATE TABLE orders.sources (
-  profile VARCHAR, plan VARCHAR, source VARCHAR, first_window BIGINT, windows BIGINT, capacity BIGINT,
+  number INTEGER, profile VARCHAR, plan VARCHAR, source VARCHAR, first_window BIGINT, windows BIGINT, capacity BIGINT,
   key_a UBIGINT, key_b UBIGINT, path STRUCT(windows HUGEINT, left_windows HUGEINT, is_left BOOLEAN)[]);
-CREATE TABLE orders.shards (
-  profile VARCHAR, plan VARCHAR, source VARCHAR, pass BIGINT, slot BIGINT, shard BIGINT, windows BIGINT);
+-- Narrow: there may be millions. `number` is the row of orders.sources.
+CREATE TABLE orders.opened (number INTEGER, pass INTEGER, slot BIGINT, shard UINTEGER, windows BIGINT);
+CREATE VIEW orders.shards AS
+SELECT profile, plan, source, pass::BIGINT AS pass, slot, shard::BIGINT AS shard, o.windows
+FROM orders.opened o JOIN orders.sources USING (number);
 
 COMMENT ON TABLE orders.stages IS 'one row a plan; tree: the Huffman tree between its sources, the root first';
 COMMENT ON TABLE orders.sources IS 'first_window: number of the first window that the stage reads; capacity: of a pass';
-COMMENT ON TABLE orders.shards IS 'shards in the order in which a pass opens them; slot: windows of the pass before it';
+COMMENT ON VIEW orders.shards IS 'shards in the order in which a pass opens them; slot: windows of the pass before it';
 
 -- Rounds of the keyed bijection on [0, n): see smolmix.permutation. A list of one value per round at each step:
 -- an expression that names its argument twice would double at every macro that it goes through.
@@ -67,25 +70,24 @@ WITH found AS (
   FROM orders.stages, range(first_index, first_index + amount) AS wanted(i)
   WHERE plan = which_plan AND profile = which_profile AND i BETWEEN 0 AND windows - 1
 ), numbered AS (
-  SELECT sample_index, source, capacity, key_a, key_b, leaf.k::BIGINT + first_window AS number
+  SELECT sample_index, source, capacity, key_a, key_b, leaf.k::BIGINT + first_window AS number, place.number AS row
   FROM (SELECT sample_index, leaf, tree[leaf.node].source AS source FROM found)
     JOIN orders.sources AS place USING (source)
   WHERE place.plan = which_plan AND place.profile = which_profile
 ), placed AS MATERIALIZED (
   SELECT sample_index, source, capacity IS NULL AS endless, coalesce(number // capacity, 0) AS pass,
-    coalesce(number % capacity, number) AS place, key_a, key_b
+    coalesce(number % capacity, number) AS place, key_a, key_b, row
   FROM numbered
 ), reach AS MATERIALIZED (
-  SELECT source, pass, min(place) AS first_place, max(place) AS last_place,
+  SELECT row, source, pass, min(place) AS first_place, max(place) AS last_place,
     order_derive_a(any_value(key_a), pass) AS key_a, order_derive_b(any_value(key_b), pass) AS key_b
-  FROM placed WHERE NOT endless GROUP BY source, pass
+  FROM placed WHERE NOT endless GROUP BY row, source, pass
 ), near AS MATERIALIZED (
   -- Of a million shards those between the first and the last place, before anything is sorted or mixed.
-  SELECT source, pass, slot, shard, windows::UBIGINT AS n,
+  SELECT source, reach.pass, slot, shard::BIGINT AS shard, windows::UBIGINT AS n,
     order_derive_a(key_a, shard) AS key_a, order_derive_b(key_b, shard) AS key_b
-  FROM orders.shards JOIN reach USING (source, pass)
-  WHERE plan = which_plan AND profile = which_profile
-    AND slot <= last_place AND slot + windows > first_place
+  FROM orders.opened AS o JOIN reach ON o.number = row AND o.pass = reach.pass
+  WHERE slot <= last_place AND slot + windows > first_place
 ), opened AS MATERIALIZED (
   SELECT sample_index, placed.source, placed.pass, endless, place, coalesce(slot, 0) AS slot,
     coalesce(shard, 0) AS shard, n, near.key_a, near.key_b
