@@ -51,7 +51,7 @@ eval: $(STAMPS)/train ## held-out loss of the trained model, per source
 test: $(STAMPS)/dev $(STAMPS)/train ## run the tests that need no root and no server
 	@$(BIN)/python -m pytest -m "not system" --numprocesses auto --dist worksteal $(ARGS)
 
-test-system: $(STAMPS)/dev $(STAMPS)/train ## run the tests that need root, a server or a browser (Debian: apt-get)
+test-system: $(STAMPS)/cluster $(STAMPS)/train ## run the tests that need root, a server or a browser (Debian: apt-get)
 	@sh tests/system.sh
 	@$(BIN)/python -m pytest -m system $(ARGS)
 
@@ -96,6 +96,10 @@ $(STAMPS)/train: locks/train.lock $(STAMPS)/torch
 
 $(STAMPS)/dev: locks/dev.lock $(STAMPS)/core
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -r locks/dev.lock
+	@touch $@
+
+$(STAMPS)/cluster: locks/cluster.lock $(STAMPS)/dev
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -r locks/cluster.lock
 	@touch $@
 
 setup: $(STAMPS)/core ## install what data, tokenize and mixtures need

@@ -20,3 +20,4 @@ compile() { "$uv" pip compile --quiet --generate-hashes --no-header --no-annotat
 requirements | compile --output-file locks/core.lock
 requirements dev | compile --constraint locks/core.lock --output-file locks/dev.lock
 requirements train | compile --constraint locks/core.lock --output-file locks/train.lock
+requirements dev cluster | compile --constraint locks/dev.lock --output-file locks/cluster.lock

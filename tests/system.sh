@@ -1,13 +1,17 @@
 #!/bin/sh
-# Install what the system tests need and this machine lacks: a browser. Tests whose part is missing say so and skip.
+# Install what the system tests need and this machine lacks: a browser and Slurm (Debian packages).
+# Tests whose part is missing afterwards say so and skip.
 set -eu
-if command -v chromium >/dev/null || command -v chromium-browser >/dev/null; then
-  exit 0
-fi
+wanted=
+command -v chromium >/dev/null || wanted="$wanted chromium"
+command -v slurmctld >/dev/null || wanted="$wanted slurm-wlm"
+command -v munged >/dev/null || wanted="$wanted munge"
+[ -n "$wanted" ] || exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-  echo "installing chromium (Debian package) for the report's browser test"
+  echo "installing$wanted for the system tests"
   apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null
+  # shellcheck disable=SC2086 # a list of package names
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $wanted >/dev/null
 else
-  echo "no chromium here and no way to install it: the browser tests will be skipped"
+  echo "missing and not installable here:$wanted; the tests that need them will be skipped"
 fi
