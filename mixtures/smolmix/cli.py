@@ -11,6 +11,7 @@ from smoldata.console import out, run_command, say
 from smoldata.errors import EXIT_FAILED, InputError
 from smolmix.build import Request, build, bundle_folder, parse_profile, plan_folder, read_job
 from smolmix.change_cli import add_change_commands
+from smolmix.export_cli import add_export_commands
 from smolmix.planner_cli import add_planner_commands
 
 app = typer.Typer(
@@ -283,6 +284,7 @@ def weights(
 
 
 add_planner_commands(app)
+add_export_commands(app)
 add_change_commands(app)
 
 
