@@ -9,7 +9,8 @@ import pytest
 
 from smoldata.errors import TokenizerError
 from smoltok import LLAMA_3_2, resolve
-from smoltok.vocabulary import byte_alphabet, canonical, load_ranks, read_ranks, spell, tokenizer_json
+from smoltok.engines import model_json
+from smoltok.vocabulary import byte_alphabet, canonical, load_ranks, read_ranks, spell
 
 
 def test_the_installed_package_holds_the_pinned_ranks() -> None:
@@ -84,9 +85,8 @@ def test_llama_models_is_never_imported() -> None:
 
 
 def test_unreachable_merges_are_the_only_ones_left_out() -> None:
-    ranks = load_ranks(LLAMA_3_2)
-    whole = json.loads(tokenizer_json(ranks, "x", reachable_only=False))["model"]["merges"]
-    reachable = json.loads(tokenizer_json(ranks, "x", reachable_only=True))["model"]["merges"]
+    whole = json.loads(model_json(LLAMA_3_2, reachable_only=False))["model"]["merges"]
+    reachable = json.loads(model_json(LLAMA_3_2, reachable_only=True))["model"]["merges"]
     assert len(whole) == 280_147
     seen = {tuple(merge) for merge in whole}
     assert {tuple(merge) for merge in reachable} <= seen
