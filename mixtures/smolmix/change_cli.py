@@ -2,11 +2,12 @@
 
 import json
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from smoldata.console import out, table
+from smoldata.console import out, say, table
 from smoldata.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program."
 
 def add_change_commands(app: typer.Typer) -> None:
     """Add the commands of this module to the program."""
-    for command in (cost,):
+    for command in (cost, retract):
         app.command()(command)
 
 
@@ -104,3 +105,61 @@ def _print_cost(found: "Cost") -> None:
             f"{len(found.unknown_sizes)} sources without a published size count as drawn, without repeats: "
             + ", ".join(found.unknown_sizes)
         )
+
+
+def retract(
+    ids: Annotated[
+        Path, typer.Argument(help="A file of document ids, one a line: ID, or SOURCE, a tab, ID.")
+    ],
+    plan: Annotated[Path, typer.Option(help="The plan's folder.")],
+    at_step: Annotated[int, typer.Option(min=0, help="Steps of the plan that are done; they stay.")] = 0,
+    into: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the new plan; default: beside the old, PLAN-retracted-STEP."),
+    ] = None,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Go on although the training shards lack an id.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take documents out of a plan from a step on (licence, opt-out, contamination), and certify it.
+
+    Says where they were read before, replaces each window that would have held them, writes a new plan with a
+    new lock. Past steps stay as they were.
+
+    Example: smolmix retract ids.txt --plan build/sample/plans/stage2-blog --at-step 100
+    """
+    from smolmix import certificate as written
+    from smolmix.plan_files import load_chain
+    from smolmix.retract import retract as take_out
+
+    plans, wanted = load_chain(plan), written.read_ids(ids)
+    spans, missing = written.find_spans(plans, wanted)
+    if missing and not (allow_missing and spans):
+        raise InputError(
+            f"{len(missing):,} of {len(wanted):,} documents are not in the training shards of {plan}, first "
+            f"{str(missing[0])!r}; correct the list, or say --allow-missing if they are known to be absent"
+        )
+    found = take_out(plans, spans, at_step)
+    facts = written.certificate(found, spans, missing)
+    folder = into or plan.resolve().with_name(f"{plan.resolve().name}-retracted-{at_step}")
+    path = written.write_retracted(found.plan, facts, plan, folder)
+    if as_json:
+        out.print_json(json.dumps(facts))
+    else:
+        print(written.certificate_text(facts), end="")
+    say(f"wrote {path}, {written.CERTIFICATE} and {written.CERTIFICATE_TEXT} beside it")
+    if stale := _followers(plan, plans[-1].lock.hash):
+        say(
+            f"planned after the old lock: {', '.join(stale)}; plan them again with "
+            f"`smolmix replan {folder} --done {found.plan.steps} --recipe ... --budget ... --into ...`"
+        )
+
+
+def _followers(plan: Path, lock: str) -> list[str]:
+    """Return the plans beside one that follow its lock."""
+    from smolmix.plan import load_plan
+
+    beside = [load_plan(path) for path in sorted(plan.resolve().parent.glob("*/plan.json"))]
+    found = [one for one in beside if one.follows and one.follows.lock.partition("@")[0] == lock]
+    return [one.folder.name for one in found if one.folder]

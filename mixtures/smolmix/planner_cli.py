@@ -11,6 +11,7 @@ from smoldata.console import out, say, table
 from smoldata.errors import EXIT_FAILED, InputError, IntegrityError
 
 if TYPE_CHECKING:
+    from smolmix.plan import Plan
     from smolmix.planner import Profile
 
 PlanFolder = Annotated[Path, typer.Argument(help="A plan's folder, such as build/full/plans/stage3-blog.")]
@@ -156,33 +157,54 @@ def diff(
 def replan_command(
     plan: PlanFolder,
     recipe: Annotated[Path, typer.Option(help="The recipe of the rest.")],
-    done: Annotated[int, typer.Option(min=1, help="Steps of the plan that were done.")],
     into: Annotated[Path, typer.Option(help="Folder of the new plan, beside the old one.")],
+    done: Annotated[
+        int, typer.Option("--done", "--at-step", min=0, help="Steps done; 0: those of the ledger.")
+    ] = 0,
     preset: Annotated[str, typer.Option(help="Preset of the recipe.")] = "",
     budget: Annotated[str, typer.Option(help="Default: as many tokens as the plan had left.")] = "",
-    ledger: Annotated[Path | None, typer.Option(help="What the run consumed; must be those steps.")] = None,
+    ledger: Annotated[
+        Path | None,
+        typer.Option(help="What the run consumed (a file or a run's ledger/): must be those steps."),
+    ] = None,
 ) -> None:
     """Plan the rest of a run with other weights: every source goes on where the steps done have left it.
+
+    Retracted documents stay out. The new plan lies beside the old one, which it follows.
 
     Example: smolmix replan plans/stage2-blog --done 100 --recipe new.yaml --into plans/new
     """
     from smolmix.plan_files import load_chain, write_plan
     from smolmix.recipe import load_recipe
-    from smolmix.reconcile import read_consumed
-    from smolmix.replan import cut, replan
+    from smolmix.replan import replan
+    from smolmix.retract import carry
     from smolmix.sources import supply_for
 
     plans, new = load_chain(plan), load_recipe(recipe)
-    if ledger is not None:
-        read = {source.name: source.windows for source in cut(plans[-1], done).sources}
-        if read_consumed(ledger, plans[-1]) != read:
-            raise IntegrityError(f"{ledger} is not the ledger of the first {done:,} steps of {plan}")
-    if into.resolve().parent != plan.resolve().parent:
+    done = _steps_done(plans[-1], done, ledger)
+    if into.resolve().parent != plan.resolve().parent or into.resolve() == plan.resolve():
         raise InputError(f"--into {into} must lie beside {plan}: a plan finds the one that it follows there")
     supply = supply_for(plans[-1], new, [*(s.name for p in plans for s in p.sources)], into)
     profile = cast("Profile", plans[-1].profile)
     rest = replan(plans, done, new, supply, preset=preset or None, profile=profile, budget=budget or None)
+    rest = carry(plans, rest)
     print(f"wrote {write_plan(rest, into)}: {rest.steps:,} steps after step {rest.start_step:,}")
+
+
+def _steps_done(plan: "Plan", asked: int, ledger: Path | None) -> int:
+    if ledger is None and not asked:
+        raise InputError("say how many steps are done (--done), or give the run's --ledger")
+    if ledger is None:
+        return asked
+    from smolmix.consumed import steps_consumed
+
+    seen = steps_consumed(ledger, plan)
+    if asked not in {0, seen}:
+        raise IntegrityError(
+            f"{ledger} is not the ledger of the first {asked:,} steps: it has {seen:,}, and what was seen "
+            f"would be read again; leave --done away to go on after step {seen:,}"
+        )
+    return seen
 
 
 def lint(

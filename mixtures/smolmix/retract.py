@@ -33,6 +33,8 @@ class Read:
     stage: str
     step: int
     """Of the stage, from 0."""
+    curriculum_step: int
+    """Of the curriculum, from 1, as nanotron counts."""
     index: int
     pass_: int
     shard: int
@@ -90,6 +92,12 @@ def retract(plans: Sequence[Plan], spans: Sequence[Span], at_step: int) -> Retra
     return Retracted(_locked(plan, changes, at_step), tuple(seen), averted, tuple(swaps))
 
 
+def carry(plans: Sequence[Plan], rest: Plan) -> Plan:
+    """Return the plan that follows a chain without what retractions of the chain forbid it."""
+    chain = [*plans, rest]
+    return retract(chain, [], 0).plan if carried(chain) else rest
+
+
 def reads(plan: Plan, spans: Sequence[Span]) -> list[Read]:
     """Return the readings of documents in one plan, by sample index and document."""
     found: list[Read] = []
@@ -100,7 +108,11 @@ def reads(plan: Plan, spans: Sequence[Span]) -> list[Read]:
             document = listed[owner[row]].document
             step = index // plan.batch_windows
             place = (int(shard[row]), int(window[row]))
-            found.append(Read(source, document or "", plan.name, step, index, pass_, *place))
+            found.append(
+                Read(
+                    source, document or "", plan.name, step, plan.start_step + step + 1, index, pass_, *place
+                )
+            )
     return sorted(set(found), key=lambda read: (read.index, read.document))
 
 

@@ -82,7 +82,9 @@ def test_diff(plans: Path) -> None:
     assert "same plan" in run("diff", plans / "stage1-blog", plans / "stage1-blog")
     text = run("diff", plans / "stage2-blog", plans / "stage2-released")
     assert "lock parts that differ: follows, recipe" in text
-    data = json.loads(run("diff", plans / "stage2-blog", plans / "stage2-released", "--speed", "14066", "--json"))
+    data = json.loads(
+        run("diff", plans / "stage2-blog", plans / "stage2-released", "--speed", "14066", "--json")
+    )
     assert data["steps"] == [847_710, 748_000]
 
 
@@ -103,13 +105,40 @@ def test_replan_goes_on_from_a_step(plans: Path, tmp_path: Path) -> None:
     run("init", "rest", "--source", "dclm", "--source", "wiki", "--folder", tmp_path)
     plan = load_plan(plans / "stage2-blog")
     samples = plan.at_many(np.arange(3 * 576))
-    pq.write_table(pa.table({"source": [samples.names[n] for n in samples.source]}), tmp_path / "ledger.parquet")
-    common = ("replan", plans / "stage2-blog", "--recipe", recipe, "--into", plans / "rest", "--budget", "5 steps")
+    ledger = {
+        "step": np.arange(3 * 576) // 576, "index": np.arange(3 * 576),
+        "source": [samples.names[n] for n in samples.source], "pass": samples.pass_, "shard": samples.shard,
+        "window": samples.window,
+    }  # fmt: skip
+    pq.write_table(pa.table(ledger), tmp_path / "ledger.parquet", row_group_size=1000)
+    common = (
+        "replan",
+        plans / "stage2-blog",
+        "--recipe",
+        recipe,
+        "--into",
+        plans / "rest",
+        "--budget",
+        "5 steps",
+    )
     text = run(*common, "--done", 3, "--ledger", tmp_path / "ledger.parquet")
     assert "5 steps after step 3,390,845" in text
+    assert run(*common, "--ledger", tmp_path / "ledger.parquet") == text
     rest = load_plan(plans / "rest")
-    assert rest.source("wiki").offset_windows == plan.source("wiki").offset_windows + plan.order.drawn_before(1728)["wiki"]
+    assert (
+        rest.source("wiki").offset_windows
+        == plan.source("wiki").offset_windows + plan.order.drawn_before(1728)["wiki"]
+    )
     with pytest.raises(IntegrityError, match="not the ledger of the first 4 steps"):
         run(*common, "--done", 4, "--ledger", tmp_path / "ledger.parquet")
+    with pytest.raises(InputError, match="say how many steps"):
+        run(*common)
+    ledger["window"] = np.where(ledger["index"] == 1200, ledger["window"] + 1, ledger["window"])
+    pq.write_table(pa.table(ledger), tmp_path / "ledger.parquet", row_group_size=1000)
+    with pytest.raises(IntegrityError, match="sample 1,200 has window"):
+        run(*common, "--ledger", tmp_path / "ledger.parquet")
+    pq.write_table(pa.table(ledger).slice(0, 600), tmp_path / "ledger.parquet")
+    with pytest.raises(InputError, match="600 windows, which is not a whole number of steps"):
+        run(*common, "--ledger", tmp_path / "ledger.parquet")
     with pytest.raises(InputError, match="must lie beside"):
         run(*common[:5], tmp_path / "elsewhere", "--done", 3)
