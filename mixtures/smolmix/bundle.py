@@ -71,7 +71,7 @@ def write_bundle(
     plan = read_plan(plan_folder / "plan.json")
     folders = find_earlier(plan_folder, plan) if earlier is None else list(earlier)
     launch = launch or Launch()
-    emitted = emit(plan, [read_plan(folder / "plan.json") for folder in folders], launch)
+    emitted = emit(plan, _as_read(folders, plan), launch)
     with whole_folder(bundle_folder) as folder:
         # First: a later run trusts hashes of shards that are older than this copy (see Known).
         _copy(plan_folder, folder / "plan")
@@ -93,14 +93,28 @@ def find_earlier(plan_folder: Path, plan: dict[str, Any]) -> list[Path]:
     }
     found: list[Path] = []
     while follows := plan["follows"]:
-        if follows["lock"] not in plans:
+        lock = follows["lock"].partition("@")[0]
+        if lock not in plans:
             raise InputError(
                 f"{plan['name']} follows {follows['name']} with lock {follows['lock']}, which is not among "
                 f"the plans in {Path(plan_folder).parent}; run `make mixture` again, or name its folder"
             )
-        folder, plan = plans[follows["lock"]]
+        folder, plan = plans[lock]
         found.insert(0, folder)
     return found
+
+
+def _as_read(folders: Sequence[Path], plan: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the plans of the stages before; one that a replan cut has the steps that were read."""
+    from smolmix.plan import load_plan
+    from smolmix.replan import cut
+
+    plans = [read_plan(folder / "plan.json") for folder in folders]
+    for number, after in enumerate([*plans[1:], plan][: len(plans)]):
+        steps = after["follows"]["lock"].partition("@")[2] if after["follows"] else ""
+        if steps:
+            plans[number] = cut(load_plan(folders[number]), int(steps)).as_json()
+    return plans
 
 
 def _shard_list(plan_folder: Path, bundle_folder: Path, workers: int | None) -> Any:
@@ -244,7 +258,9 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 
 
 def _copy(plan_folder: Path, target: Path) -> None:
-    for name in ("plan.json", "shards.parquet"):
+    plan = read_plan(plan_folder / "plan.json")
+    more = ("replacements.parquet", "retracted.parquet") if "retraction" in plan else ()
+    for name in ("plan.json", "shards.parquet", *more):
         write_atomic(target / name, (plan_folder / name).read_bytes())
 
 

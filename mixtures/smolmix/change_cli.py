@@ -1,4 +1,4 @@
-"""The commands of ``smolmix`` about a run's price and its changes: cost, retract, contamination."""
+"""The commands of ``smolmix`` about a run's price and its changes: cost, retract, bundle."""
 
 import json
 from fractions import Fraction
@@ -19,7 +19,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program."
 
 def add_change_commands(app: typer.Typer) -> None:
     """Add the commands of this module to the program."""
-    for command in (cost, retract):
+    for command in (cost, retract, bundle):
         app.command()(command)
 
 
@@ -163,3 +163,22 @@ def _followers(plan: Path, lock: str) -> list[str]:
     beside = [load_plan(path) for path in sorted(plan.resolve().parent.glob("*/plan.json"))]
     found = [one for one in beside if one.follows and one.follows.lock.partition("@")[0] == lock]
     return [one.folder.name for one in found if one.folder]
+
+
+def bundle(
+    plan: Annotated[Path, typer.Argument(help="A plan's folder, such as one that replan or retract wrote.")],
+    into: Annotated[Path, typer.Option(help="Folder of the bundle.")],
+    recipe: Annotated[
+        str, typer.Option(help="The recipe to enclose; default: the shipped one of the plan's name.")
+    ] = "",
+) -> None:
+    """Write the hand-off bundle of a plan: what a training job reads.
+
+    Example: smolmix bundle plans/stage2-blog-retracted-100 --into bundles/stage2-blog-retracted-100
+    """
+    from smolmix.bundle import write_bundle
+    from smolmix.plan import load_plan
+    from smolmix.recipe import load_recipe
+
+    known = load_recipe(recipe or load_plan(plan).name)
+    print(write_bundle(plan, into, recipe=known.text.encode()))

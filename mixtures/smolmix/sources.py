@@ -137,11 +137,12 @@ def supply_for(plan: "Plan", recipe: Recipe, names: Iterable[str], plan_folder: 
     from smoldata.registry import load_registry
 
     assert plan.folder is not None, "a loaded plan"
-    wanted = sorted({*names, *names_of([recipe])})
+    known = set(names)
+    wanted = sorted({*known, *names_of([recipe])})
     registry = load_registry(recipe.registry)
     if plan.profile == "full":
         return supply_from_registry(recipe, wanted, registry)
-    check_names(names_of([recipe]), registry)
+    check_names(sorted({*names_of([recipe])} - known), registry)
     tokens = plan.folder.resolve().parents[1] / "tokens" / plan.tokenizer.name
     return supply_from_manifests(recipe, wanted, tokens, plan_folder.resolve())
 
