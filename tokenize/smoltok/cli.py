@@ -9,13 +9,16 @@ import os
 import sys
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from smoldata.console import progress, run_command, say, table
 from smoldata.errors import EXIT_FAILED, InputError
 from smoltok.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from smoltok.build import BuildReport
 
 app = typer.Typer(
     help="Documents to token shards, ids exact to the last token.",
@@ -101,7 +104,11 @@ def build(
         )
     if as_json:
         print(json.dumps([asdict(report) for report in reports], indent=2))
-        return
+    else:
+        _print_reports(reports)
+
+
+def _print_reports(reports: "list[BuildReport]") -> None:
     for report in reports:
         for path, reason in report.reasons:
             say(f"{report.source}/{path}: {reason}")
