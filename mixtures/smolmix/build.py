@@ -212,7 +212,7 @@ def make_tokens(job: Job) -> None:
     settings: dict[str, Any] = {
         "documents": request.folder / "documents",
         "tokens": tokens_folder(job),
-        "tokenizer": resolve(place, eos=choice.eos_id),
+        "tokenizer": resolve(place, eos=choice.eos_id, name=choice.name),
         "validation_share": job.recipe.validation,
     }
     if is_current(names, **settings):
