@@ -259,3 +259,32 @@ def test_a_build_from_the_hub_is_asked_about_first(tmp_path: Path) -> None:
     assert "bigcode/the-stack-v2 is gated" in done.stderr
     assert "YES=1" in done.stderr
     assert not list((tmp_path / "build" / "hub").glob("documents/*"))
+
+
+def test_a_tokenizer_of_ones_own_goes_through_the_same_door(tmp_path: Path) -> None:
+    """A small vocabulary: two bytes a token, its own end-of-document id, and no 128001 anywhere."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    recipe = main_job.lay_out(tmp_path)
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=600,
+        special_tokens=["<|endoftext|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train([str(path) for path in (tmp_path / "stdlib").glob("*.jsonl")], trainer)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    choice = "tokenizer: {name: small, path: tokenizer.json}\nsequence_length"
+    recipe.write_text(recipe.read_text().replace("sequence_length", choice))
+    done = main_job.run(tmp_path)
+    assert done.returncode == 0, done.stderr
+    plan = _plan(tmp_path)
+    known = plan["tokenizer"]
+    assert isinstance(known, dict)
+    assert (known["name"], known["token_width"], known["vocab_size"], known["eos_id"]) == ("small", 2, 600, 0)
+    metadata = tmp_path / "build/sample/tokens/small/stdlib/00000.ds.metadata"
+    assert metadata.read_text().splitlines()[0] == "small|2"
+    assert "128001" not in (tmp_path / "build/sample/bundles/trial/nanotron.yaml").read_text()
