@@ -1,14 +1,18 @@
 """The commands of ``smolmix`` for other trainers and for their disks: digest, export, staging."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from smoldata.console import out, progress, say
+from smoldata.console import out, progress, say, table
 from smoldata.errors import InputError
+
+if TYPE_CHECKING:
+    from smolmix.staging import NodeDisk
 
 BundleOption = Annotated[Path | None, typer.Option("--bundle", help="A bundle's folder.")]
 PlanOption = Annotated[Path | None, typer.Option("--plan", help="A plan's folder.")]
@@ -20,7 +24,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program."
 
 def add_export_commands(app: typer.Typer) -> None:
     """Add the commands of this module to the program."""
-    for command in (digest, export):
+    for command in (digest, export, staging):
         app.command()(command)
 
 
@@ -94,3 +98,71 @@ def export(
     print(f"order   {done.digest.order}")
     print(f"tokens  {done.digest.tokens}")
     say(f"next: read {done.folder / 'README.md'}")
+
+
+def staging(
+    disk: Annotated[str, typer.Option(help="What a node's disk may hold: 2T, 1.5TB, 800GiB.")],
+    nodes: Annotated[int, typer.Option(help="Nodes that share each batch equally.")],
+    bundle: BundleOption = None,
+    plan: PlanOption = None,
+    ahead: Annotated[int, typer.Option(help="Steps before its first use that a shard is fetched.")] = 200,
+    node: Annotated[int, typer.Option(min=0, help="Node that a list is for.")] = 0,
+    first: Annotated[int, typer.Option("--from", min=0, help="First step that a list is for.")] = 0,
+    end: Annotated[int, typer.Option("--to", help="Step after the last; -1: the end of the stage.")] = -1,
+    s5cmd: Annotated[str, typer.Option(metavar="URL", help="List copies for `s5cmd run`.")] = "",
+    into: Annotated[str, typer.Option(help="Folder of the node that s5cmd copies to.")] = ".",
+    rsync: Annotated[bool, typer.Option("--rsync", help="List paths for `rsync --files-from=-`.")] = False,
+    evict: Annotated[bool, typer.Option("--evict", help="List paths that may be removed.")] = False,
+    save: Annotated[bool, typer.Option("--save", help="Write staging/NAME.parquet: view timetable.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say which shard must be on which node before which step, within a disk budget a node.
+
+    A shard is fetched --ahead steps early and may go after its last use in the pass. Fails, with the number
+    needed, if a disk is too small. Steps count from 0 in the stage.
+
+    Example: smolmix staging --bundle build/sample/bundles/stage2-blog --nodes 2 --disk 1G
+    """
+    from smolmix import staging_lists as lists
+    from smolmix.plan import load_plan
+    from smolmix.staging import check_disk, parse_bytes, shard_sizes, timetable
+
+    folder = _folder(bundle, plan)
+    if node >= nodes:
+        raise InputError(f"node {node} is outside the {nodes} nodes: they are 0 to {nodes - 1}")
+    if sum((bool(s5cmd), rsync, evict, as_json)) > 1:
+        raise InputError("one output at a time: --s5cmd, --rsync, --evict or --json")
+    loaded, disk_bytes = load_plan(folder / "plan" if bundle else folder), parse_bytes(disk)
+    found = timetable(loaded, shard_sizes(folder, loaded), nodes=nodes, ahead=ahead)
+    seen, names = check_disk(found, disk_bytes), lists.shard_names(folder, loaded)
+    until = found.steps if end < 0 else end
+    if save:
+        path = folder.resolve().parent.parent / "staging" / f"{folder.resolve().name}.parquet"
+        say(f"wrote {lists.write_timetable(found, names, path)}; `smolmix report` brings it into the catalog")
+    if found.unsized:
+        say(f"not in the timetable, their sizes are unknown: {', '.join(found.unsized)}")
+    if s5cmd:
+        print(*lists.s5cmd_lines(lists.fetches(found, names, node, first, until), s5cmd, into), sep="\n")
+    elif rsync or evict:
+        print(*(lists.removals if evict else lists.fetches)(found, names, node, first, until), sep="\n")
+    elif as_json:
+        out.print_json(json.dumps(lists.as_json(found, seen, disk_bytes)))
+    else:
+        _print_disks(seen, disk_bytes)
+
+
+def _print_disks(seen: Sequence["NodeDisk"], disk_bytes: int) -> None:
+    columns = ("node", "shards", "visits", "GB fetched", "GB at most", "at step", "% of disk")
+    rows = [
+        (
+            one.node,
+            f"{one.shards:,}",
+            f"{one.visits:,}",
+            f"{one.fetched_bytes / 1e9:,.3f}",
+            f"{one.peak_bytes / 1e9:,.3f}",
+            f"{one.peak_step:,}",
+            f"{100 * one.peak_bytes / disk_bytes:.1f}",
+        )
+        for one in seen
+    ]
+    table("Disks of the nodes", columns, rows, right=columns)
