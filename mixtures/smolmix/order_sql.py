@@ -6,7 +6,7 @@ then work in a bare DuckDB shell. Stored are the tree (one row a plan) and the s
 a batch of 576 takes some 50 ms.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from importlib import resources
 from typing import Any
 
@@ -14,7 +14,8 @@ import numpy as np
 import pyarrow as pa
 
 from smolmix.plan import Plan
-from smolmix.plan_files import plan_folder_name
+from smolmix.plan_files import plan_label
+from smolmix.replacements import Replacement
 from smolmix.sequence import Sequence
 from smolmix.tree import Leaf, Split, Tree, paths
 
@@ -33,7 +34,7 @@ def install_order_macros(connection: Any, plans: Iterable[Plan]) -> None:
 
 def add_plan(connection: Any, plan: Plan) -> None:
     """Add one plan's tree and shards to the tables that :func:`install_order_macros` made."""
-    label = (plan.profile, plan_folder_name(plan.name, plan.preset))
+    label = (plan.profile, plan_label(plan))
     order = plan.order
     assert order.tree is not None, "a plan has windows"
     rows, depth = _tree_rows(order.tree)
@@ -66,6 +67,16 @@ def add_plan(connection: Any, plan: Plan) -> None:
         connection.register("opened_shards", pa.concat_tables(tables))
         connection.execute("INSERT INTO orders.opened FROM opened_shards")
         connection.unregister("opened_shards")
+    if plan.changes is not None:
+        _add_replacements(connection, label, plan.changes.replacements)
+
+
+def _add_replacements(connection: Any, label: tuple[str, str], rows: Collection[Replacement]) -> None:
+    names = ("index", "source", "pass_", "shard", "window")
+    table = pa.table({name: [getattr(row, name) for row in rows] for name in names})
+    connection.register("put_in", table)
+    connection.execute("INSERT INTO orders.replacements SELECT ?, ?, * FROM put_in", label)
+    connection.unregister("put_in")
 
 
 def _tree_rows(root: Tree) -> tuple[list[dict[str, Any]], int]:

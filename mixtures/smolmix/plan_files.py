@@ -17,6 +17,11 @@ def plan_folder_name(name: str, preset: str | None) -> str:
     return f"{name}-{preset}" if preset else name
 
 
+def plan_label(plan: Plan) -> str:
+    """Return what the catalog calls a plan: the name of its folder (a replanned stage has its own)."""
+    return plan.folder.resolve().name if plan.folder else plan_folder_name(plan.name, plan.preset)
+
+
 def write_plan(plan: Plan, folder: Path) -> Path:
     """Write a plan that was just made; return the path of its ``plan.json``."""
     assert plan.table is not None, "a loaded plan is on disk already"

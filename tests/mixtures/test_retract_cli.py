@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -15,6 +16,7 @@ from typer.testing import CliRunner
 
 from smoldata.errors import InputError, IntegrityError
 from smolmix.cli import app
+from smolmix.order_sql import install_order_macros
 from smolmix.plan import Plan, load_plan
 
 if TYPE_CHECKING:
@@ -201,3 +203,19 @@ def test_bad_lists(house: Path, tmp_path: Path) -> None:
         run("retract", house / "ids.txt", "--plan", plan, "--into", plan)
     with pytest.raises(InputError, match="cannot read the list"):
         run("retract", tmp_path / "nothing", "--plan", plan)
+
+
+def test_the_same_order_in_sql(house: Path, certified: dict[str, Any], retracted: Plan) -> None:
+    old, label = load_plan(house / "plans" / "trial"), f"trial-retracted-{STEP}"
+    with duckdb.connect() as connection:
+        install_order_macros(connection, [old, retracted])
+        for plan, name in ((old, "trial"), (retracted, label)):
+            rows = connection.execute("FROM order_at(?, 0, ?)", [name, plan.windows]).fetchall()
+            assert rows == [(index, *plan.at(index)) for index in range(plan.windows)]
+        ask = "SELECT order_index(?, ?, ?, ?, ?)"
+        for row in certified["windows_replaced"][:4]:
+            for which, wanted_index in (("before", None), ("after", row["index"])):
+                place = [row["source"], *(row[which][key] for key in ("pass", "shard", "window"))]
+                assert connection.execute(ask, [label, *place]).fetchall() == [(wanted_index,)]
+        for index in range(0, retracted.windows, retracted.windows // 8):
+            assert connection.execute(ask, [label, *retracted.at(index)]).fetchall() == [(index,)]

@@ -14,7 +14,11 @@ CREATE VIEW orders.shards AS
 SELECT profile, plan, source, pass::BIGINT AS pass, slot, shard::BIGINT AS shard, o.windows
 FROM orders.opened o JOIN orders.sources USING (number);
 
+CREATE TABLE orders.replacements (
+  profile VARCHAR, plan VARCHAR, sample_index BIGINT, source VARCHAR, pass BIGINT, shard BIGINT, window_number BIGINT);
+
 COMMENT ON TABLE orders.stages IS 'one row a plan; tree: the Huffman tree between its sources, the root first';
+COMMENT ON TABLE orders.replacements IS 'sample indices of retracted plans that read another window of the same source';
 COMMENT ON TABLE orders.sources IS 'first_window: number of the first window that the stage reads; capacity: of a pass';
 COMMENT ON VIEW orders.shards IS 'shards in the order in which a pass opens them; slot: windows of the pass before it';
 
@@ -98,10 +102,15 @@ WITH found AS (
   FROM (
     SELECT key_a, key_b, n, order_keys_a(key_a) AS list_a, order_keys_b(key_b) AS list_b
     FROM (SELECT DISTINCT key_a, key_b, n FROM opened WHERE NOT endless))
+), drawn AS (
+  SELECT sample_index, source, pass, shard, CASE WHEN endless THEN place
+    ELSE order_permute(list_k, list_b, met.n, (place - slot)::UBIGINT)::BIGINT END AS window_number
+  FROM opened LEFT JOIN met USING (key_a, key_b, n)
 )
-SELECT sample_index, source, pass, shard, CASE WHEN endless THEN place
-  ELSE order_permute(list_k, list_b, met.n, (place - slot)::UBIGINT)::BIGINT END AS window_number
-FROM opened LEFT JOIN met USING (key_a, key_b, n)
+SELECT sample_index, drawn.source, coalesce(put.pass, drawn.pass) AS pass, coalesce(put.shard, drawn.shard) AS shard,
+  coalesce(put.window_number, drawn.window_number) AS window_number
+FROM drawn LEFT JOIN (FROM orders.replacements WHERE plan = which_plan AND profile = which_profile) AS put
+  USING (sample_index)
 ORDER BY sample_index;
 
 CREATE MACRO order_of_step(which_plan, step, which_profile := 'sample') AS TABLE
@@ -112,7 +121,7 @@ FROM order_at(
   (SELECT batch_windows FROM orders.stages WHERE plan = which_plan AND profile = which_profile),
   which_profile := which_profile);
 
-CREATE MACRO order_index(which_plan, which_source, which_pass, which_shard, window_number, which_profile := 'sample')
+CREATE MACRO order_index_planned(which_plan, which_source, which_pass, which_shard, window_number, which_profile := 'sample')
 AS (
   SELECT CASE WHEN j BETWEEN 0 AND windows - 1 THEN order_ascend(path, j) END
   FROM (
@@ -129,4 +138,19 @@ AS (
           WHERE plan = which_plan AND profile = which_profile AND source = which_source
             AND pass = which_pass AND shard = which_shard AND window_number BETWEEN 0 AND windows - 1) AS met ON true
         WHERE place.plan = which_plan AND place.profile = which_profile AND place.source = which_source)))
+);
+
+CREATE MACRO order_index(which_plan, which_source, which_pass, which_shard, which_window, which_profile := 'sample')
+AS coalesce(
+  (
+    SELECT min(put.sample_index) FROM orders.replacements AS put
+    WHERE put.plan = which_plan AND put.profile = which_profile AND put.source = which_source
+      AND put.pass = which_pass AND put.shard = which_shard AND put.window_number = which_window),
+  (
+    SELECT CASE WHEN planned NOT IN (
+      SELECT put.sample_index FROM orders.replacements AS put
+      WHERE put.plan = which_plan AND put.profile = which_profile) THEN planned END
+    FROM (
+      SELECT order_index_planned(
+        which_plan, which_source, which_pass, which_shard, which_window, which_profile := which_profile) AS planned))
 );
