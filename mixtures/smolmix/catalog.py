@@ -1,9 +1,9 @@
 """The build folder as one DuckDB file: manifests and plans in, documented views out.
 
 Small tables (a row a shard on disk, source, plan or finding) are copied into the catalog. The shard lists of
-plans and bundles, and the ``.docs.parquet`` sidecars of single documents, are Parquet already: their views read
-them where they lie. Every path inside is relative to the catalog's folder, so the folder can be moved, and
-``duckdb catalog.duckdb`` works in a bare shell that is started there.
+plans and bundles, and the ``.docs.parquet`` sidecars of single documents, are Parquet already: their views
+read them where they lie. Every path inside is relative to the catalog's folder, so the folder can be moved,
+and ``duckdb catalog.duckdb`` works in a bare shell that is started there.
 Cost: one pass over the manifests and plans; a million shards take about a second, documents are not read.
 """
 
@@ -35,6 +35,11 @@ LOOKUPS = {
         "The documents that a step of a stage (from 0) reads, with the tokens of each: docs_at(plan, step).",
         "SELECT source, id, tokens FROM docs_at('stage2-blog', 0)",
     ),
+    "sidecars_at": (
+        "MACRO",
+        "The sidecars that a step needs; after SET VARIABLE sidecars = sidecars_at(...) no others are read.",
+        "SELECT len(sidecars_at('stage2-blog', 0)) AS files",
+    ),
     "steps_of": (
         "MACRO TABLE",
         "The steps at which a stage reads a document: steps_of(document id, plan).",
@@ -53,21 +58,25 @@ LOOKUPS = {
 }
 """Functions of the catalog: kind, what they answer, an example."""
 _PLAN_FORMAT = 1
-_NO_DOCUMENTS = """CREATE VIEW documents AS
-SELECT NULL::VARCHAR AS profile, NULL::VARCHAR AS source, NULL::VARCHAR AS split, NULL::VARCHAR AS id,
-  NULL::VARCHAR AS shard, NULL::BIGINT AS "begin", NULL::BIGINT AS "end", NULL::BIGINT AS tokens,
-  NULL::VARCHAR AS file, NULL::BIGINT AS "row", NULL::VARCHAR AS tokenizer WHERE false;
-"""
+_NO_SIDECARS = """SELECT NULL::VARCHAR AS path, NULL::VARCHAR AS id, NULL::BIGINT AS "begin",
+  NULL::BIGINT AS "end", NULL::VARCHAR AS file, NULL::BIGINT AS "row" WHERE false"""
+_SIDECARS = """SELECT
+  replace(regexp_extract(filename, '([^/]+/tokens/.*)[.]docs[.]parquet$', 1), '\\', '/') AS path,
+  id, "begin", "end", file, "row"
+FROM read_parquet(coalesce(getvariable('sidecars'), %{sidecars}), filename = true)"""
 
 
 _SHARD_LISTS: dict[str, list[tuple[str, str]]] = {
     "planned_shards": [
-        *((name, "VARCHAR") for name in ("profile", "plan", "source", "path", "xxh3_128", "sha256")),
+        *(
+            (name, "VARCHAR")
+            for name in ("profile", "plan", "source", "written", "path", "xxh3_128", "sha256")
+        ),
         *((name, "BIGINT") for name in ("ordinal", "tokens", "documents", "bytes", "windows")),
         ("virtual", "BOOLEAN"),
     ],
     "staging": [
-        *((name, "VARCHAR") for name in ("profile", "plan", "source", "path", "sha256")),
+        *((name, "VARCHAR") for name in ("profile", "plan", "source", "written", "path", "sha256")),
         *((name, "BIGINT") for name in ("ordinal", "bytes", "tokens", "first_step")),
     ],
 }
@@ -97,9 +106,10 @@ def write_catalog(build: Path, registry: Registry | None = None) -> Path:
                 _load_plan(connection, profile.name, plan)
         _load_registry(connection, registry or load_registry())
         _create_shard_lists(connection, build)
-        _create_views(connection, build)
+        _create_sidecars(connection, build)
+        _create_views(connection)
         plans = [load_plan(path) for path in sorted(build.glob("*/plans/*/plan.json"))]
-        _load_reconciliation(connection, plans)
+        _load_reconciliation(connection, build, plans)
         _create_lookups(connection, plans)
         connection.execute("COMMIT")
     return path
@@ -115,11 +125,11 @@ def describe(sql: str) -> tuple[str, str]:
     return first.removeprefix("-- "), second.removeprefix("-- example: ")
 
 
-def _create_views(connection: duckdb.DuckDBPyConnection, build: Path) -> None:
+def _create_views(connection: duckdb.DuckDBPyConnection) -> None:
     for name in VIEWS:
         sql = _sql(name)
         description, example = describe(sql)
-        connection.execute(_documents_sql(sql, build) if name == "documents" else sql)
+        connection.execute(sql)
         connection.execute(f"COMMENT ON VIEW {name} IS {_quoted(description)}")
         connection.execute("INSERT INTO store.examples VALUES (?, ?)", [name, example])
 
@@ -135,8 +145,8 @@ def _create_lookups(connection: duckdb.DuckDBPyConnection, plans: Sequence[Plan]
         connection.execute("INSERT INTO store.examples VALUES (?, ?)", [name, example])
 
 
-def _load_reconciliation(connection: duckdb.DuckDBPyConnection, plans: Sequence[Plan]) -> None:
-    """Add the shares of the blog and of the released files beside the planned ones, for shipped recipes."""
+def _load_reconciliation(connection: duckdb.DuckDBPyConnection, build: Path, plans: Sequence[Plan]) -> None:
+    """Add the shares of the blog and of the released files beside those planned and consumed."""
     from smolmix.plan_files import plan_folder_name
     from smolmix.recipe import load_recipe, shipped_recipes
     from smolmix.reconcile import reconcile
@@ -146,27 +156,43 @@ def _load_reconciliation(connection: duckdb.DuckDBPyConnection, plans: Sequence[
     }
     for plan in plans:
         label = (plan.profile, plan_folder_name(plan.name, plan.preset), plan.name)
+        ledger = find_ledger(build / plan.profile, plan.lock.hash)
+        shares = reconcile([plan], {plan.name: ledger} if ledger else None, recipes=recipes).shares
+        total = sum(one.consumed or 0 for one in shares if one.source is not None)
         rows = []
-        for one in reconcile([plan], recipes=recipes).shares:
+        for one in shares:
             exact = (one.blog, one.released, one.planned)
             texts = [None if share is None else fraction_text(share) for share in exact]
             percents = [None if share is None else float(100 * share) for share in exact]
-            counts = (one.windows, one.tokens, one.tokenized)
-            rows.append((*label, one.domain, one.source, *texts, *percents, *counts))
+            drawn = None if one.consumed is None or not total else float(Fraction(100 * one.consumed, total))
+            counts = (one.windows, one.tokens, one.tokenized, one.consumed)
+            rows.append((*label, one.domain, one.source, *texts, *percents, drawn, *counts))
         _insert(connection, "reconciliation", rows)
 
 
-def _documents_sql(sql: str, build: Path) -> str:
-    """Fill in the sidecars that exist; DuckDB refuses a pattern that matches no file."""
+def find_ledger(profile: Path, lock: str) -> Path | None:
+    """Return the ledger of that plan's run which consumed most (docs/formats.md, "Run"); None: no run."""
+    found: list[tuple[int, str, Path]] = []
+    for path in sorted(profile.glob("runs/*/run.json")):
+        segments = sorted(path.parent.glob("ledger/steps-*.parquet"))
+        if segments and json.loads(path.read_text("utf-8"))["settings"]["lock"] == lock:
+            found.append(
+                (int(segments[-1].stem.rpartition("-")[2]), path.parent.name, path.parent / "ledger")
+            )
+    return max(found)[2] if found else None
+
+
+def _create_sidecars(connection: duckdb.DuckDBPyConnection, build: Path) -> None:
+    """Add the sidecars that exist as one view; DuckDB refuses a pattern that matches no file."""
     patterns = [
         f"{profile.name}/tokens/*/*/{part}*.docs.parquet"
         for profile in sorted(one for one in build.glob("*") if one.is_dir())
         for part in ("", "validation/")
     ]
     found = [pattern for pattern in patterns if any(build.glob(pattern))]
-    if not found:
-        return _NO_DOCUMENTS + sql.split("-- columns\n")[1]
-    return _SqlTemplate(sql).substitute(sidecars="[" + ", ".join(map(_quoted, found)) + "]")
+    listed = "[" + ", ".join(map(_quoted, found)) + "]"
+    body = _SqlTemplate(_SIDECARS).substitute(sidecars=listed) if found else _NO_SIDECARS
+    connection.execute(f"CREATE VIEW store.sidecars AS {body}")
 
 
 def _quoted(text: str) -> str:
@@ -219,7 +245,8 @@ def _create_shard_lists(connection: duckdb.DuckDBPyConnection, build: Path) -> N
 
     One SELECT a file, with its profile and plan as constants, so that a question to one plan opens one file.
     """
-    path = "CASE WHEN path LIKE '../../%' THEN {profile} || path[6:] ELSE path END AS path"
+    # `written`, and `path` from it: a look-up joins first and rewrites the few paths that are left.
+    path = "path AS written, CASE WHEN path LIKE '../../%' THEN {profile} || path[6:] ELSE path END AS path"
     plan = f"source, ordinal, {path}, tokens, documents, bytes, windows, xxh3_128, sha256, virtual"
     bundle = f"source, ordinal, {path}, bytes, tokens, sha256, first_step"
     for view, pattern, columns in (

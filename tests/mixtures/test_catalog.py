@@ -238,6 +238,18 @@ def test_docs_at_a_step_equals_the_order_and_the_sidecars(catalog: Path, plan: s
     assert sum(row[-1] for row in seen) == 8 * 513
 
 
+def test_docs_at_with_named_sidecars_reads_those_and_gives_the_same(catalog: Path) -> None:
+    whole = ask(catalog, "FROM docs_at('stage2-blog', 3)")
+    everything = ask(catalog, "SELECT count(*) FROM documents")
+    with duckdb.connect(str(catalog), read_only=True) as connection:
+        connection.execute("SET file_search_path = ?", [str(catalog.parent)])
+        connection.execute("SET VARIABLE sidecars = sidecars_at('stage2-blog', 3)")
+        named = connection.execute("SELECT getvariable('sidecars')").fetchall()[0][0]
+        assert all((catalog.parent / path).is_file() for path in named)
+        assert connection.execute("FROM docs_at('stage2-blog', 3)").fetchall() == whole
+        assert connection.execute("SELECT count(*) FROM documents").fetchall() < everything
+
+
 def test_steps_of_a_document_are_all_steps_that_read_it(catalog: Path) -> None:
     read: dict[str, list[tuple[int, int]]] = {}
     for step in range(20):

@@ -1,15 +1,10 @@
 -- One row a tokenized document: the shard that holds it and its token range, read from the sidecars.
 -- example: SELECT source, id, shard, "begin", "end" FROM documents WHERE split = 'train' ORDER BY "end" - "begin" DESC LIMIT 5
 CREATE VIEW documents AS
-WITH sidecars AS (
-  SELECT replace(regexp_extract(filename, '([^/]+/tokens/.*)[.]docs[.]parquet$', 1), '\', '/') AS path,
-    id, "begin", "end", file, "row"
-  FROM read_parquet(%{sidecars}, filename = true)
-)
 SELECT s.profile, s.source, s.split, d.id, s.path AS shard, d."begin", d."end",
   d."end" - d."begin" AS tokens, d.file, d."row", s.tokenizer
-FROM sidecars d JOIN store.shards s USING (path);
--- columns
+FROM store.sidecars d JOIN store.shards s USING (path);
+
 COMMENT ON COLUMN documents.profile IS 'sample or hub';
 COMMENT ON COLUMN documents.source IS 'source name';
 COMMENT ON COLUMN documents.split IS 'train or validation';

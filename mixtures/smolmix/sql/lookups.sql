@@ -1,20 +1,37 @@
 -- Which documents a step reads, and at which steps a document is read: the order function and the sidecars joined.
 -- Nothing is stored over the samples. A window w holds the tokens from w x (sequence_length + 1) on.
+CREATE MACRO shard_path(written, which_profile) AS
+  CASE WHEN written LIKE '../../%' THEN which_profile || written[6:] ELSE written END;
+
 CREATE MACRO docs_at(which_plan, step, which_profile := 'sample') AS TABLE
 WITH stage AS (
   SELECT sequence_length + 1 AS length FROM store.stages WHERE plan = which_plan AND profile = which_profile
-), read AS MATERIALIZED (
-  SELECT o.sample_index, o.source, o.pass, o.shard AS ordinal, o.window_number,
-    o.window_number * length AS first_token, p.path AS shard
-  FROM order_of_step(which_plan, step, which_profile := which_profile) o
-  JOIN store.planned_shards p ON p.source = o.source AND p.ordinal = o.shard
-    AND p.plan = which_plan AND p.profile = which_profile, stage
+), drawn AS MATERIALIZED (
+  SELECT sample_index, source, pass, shard AS ordinal, window_number
+  FROM order_of_step(which_plan, step, which_profile := which_profile)
+), opened AS MATERIALIZED (
+  SELECT o.source, o.ordinal, shard_path(p.written, which_profile) AS path
+  FROM (SELECT DISTINCT source, ordinal FROM drawn) o JOIN store.planned_shards p
+    ON p.source = o.source AND p.ordinal = o.ordinal AND p.plan = which_plan AND p.profile = which_profile
+), held AS (
+  -- A document once for each window that it reaches: then equality joins it, not a range.
+  SELECT o.source, o.ordinal, d.id, d."begin", d."end", length,
+    unnest(range(d."begin" // length, (d."end" - 1) // length + 1)) AS window_number
+  FROM store.sidecars d JOIN opened o USING (path), stage
 )
-SELECT r.sample_index, r.source, r.pass, r.ordinal, r.window_number, d.id,
-  least(d."end", r.first_token + length) - greatest(d."begin", r.first_token) AS tokens
-FROM read r JOIN documents d ON d.shard = r.shard, stage
-WHERE d."begin" < r.first_token + length AND d."end" > r.first_token
-ORDER BY r.sample_index, d."begin";
+SELECT r.sample_index, r.source, r.pass, r.ordinal, r.window_number, h.id,
+  least(h."end", (r.window_number + 1) * h.length) - greatest(h."begin", r.window_number * h.length) AS tokens
+FROM drawn r JOIN held h ON h.source = r.source AND h.ordinal = r.ordinal AND h.window_number = r.window_number
+ORDER BY r.sample_index, h."begin";
+
+CREATE MACRO sidecars_at(which_plan, step, which_profile := 'sample') AS (
+  SELECT list(shard_path(written, which_profile) || '.docs.parquet' ORDER BY written)
+  FROM (
+    SELECT p.written
+    FROM (SELECT DISTINCT source, shard FROM order_of_step(which_plan, step, which_profile := which_profile)) o
+    JOIN store.planned_shards p ON p.source = o.source AND p.ordinal = o.shard
+      AND p.plan = which_plan AND p.profile = which_profile)
+);
 
 CREATE MACRO steps_of(which_id, which_plan, which_profile := 'sample') AS TABLE
 WITH stage AS (

@@ -36,8 +36,8 @@ CREATE TABLE store.allocation (
 
 CREATE TABLE store.reconciliation (
   profile VARCHAR, plan VARCHAR, stage VARCHAR, domain VARCHAR, source VARCHAR, blog VARCHAR, released VARCHAR,
-  planned VARCHAR, blog_percent DOUBLE, released_percent DOUBLE, planned_percent DOUBLE, windows BIGINT,
-  tokens HUGEINT, tokenized HUGEINT
+  planned VARCHAR, blog_percent DOUBLE, released_percent DOUBLE, planned_percent DOUBLE,
+  consumed_percent DOUBLE, windows BIGINT, tokens HUGEINT, tokenized HUGEINT, consumed BIGINT
 );
 
 CREATE TABLE store.findings (

@@ -1,0 +1,329 @@
+"""Every view of the catalog, whole, against Polars over the files of the build folder."""
+
+import json
+import shutil
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from polars.testing import assert_frame_equal
+
+import smolmix
+from smoldata.documents import DOCUMENT_MANIFEST_SCHEMA
+from smoldata.registry import load_registry
+from smolmix.catalog import CATALOG, VIEWS, find_ledger, write_catalog
+from smolmix.plan import load_plan
+
+CONSUMED_STEPS = 7
+
+
+def _write_documents(build: Path) -> None:
+    folder = build / "sample/documents/dclm"
+    folder.mkdir(parents=True)
+    base = {"format_version": 1, "source": "dclm", "bytes": 1, "text_bytes": 10, "text_characters": 9,
+            "xxh3_128": "", "sha256": "", "input_hash": "", "code_version": ""}  # fmt: skip
+    rows = [
+        base
+        | {"path": "00000.parquet", "documents": 4, "read": 7, "kept": 4, "dropped": [("a", 2), ("b", 1)]},
+        base | {"path": "00001.parquet", "documents": 5, "read": 5, "kept": 5, "dropped": []},
+    ]
+    pq.write_table(pa.Table.from_pylist(rows, schema=DOCUMENT_MANIFEST_SCHEMA), folder / "manifest.parquet")
+
+
+def _write_run(build: Path, name: str, steps: int, lock: str | None = None) -> None:
+    """Write what a trainer leaves: run.json and a ledger in two segments."""
+    plan = load_plan(build / "sample/plans/stage2-blog")
+    run = build / "sample/runs" / name
+    (run / "ledger").mkdir(parents=True)
+    (run / "run.json").write_text(json.dumps({"settings": {"lock": lock or plan.lock.hash}}), "utf-8")
+    for first, end in ((0, 3), (3, steps)):
+        samples = [plan.at(index) for index in range(first * plan.batch_windows, end * plan.batch_windows)]
+        table = {
+            "step": np.repeat(np.arange(first, end), plan.batch_windows),
+            "index": np.arange(first * plan.batch_windows, end * plan.batch_windows),
+            "source": [one.source for one in samples],
+            "pass": [one.pass_ for one in samples],
+            "shard": [one.shard for one in samples],
+            "window": [one.window for one in samples],
+        }
+        pq.write_table(pa.table(table), run / "ledger" / f"steps-{first:07d}-{end:07d}.parquet")
+
+
+@pytest.fixture(scope="module")
+def build(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a build folder with documents, a bundle, two runs of stage 2 and a run of another plan."""
+    from smolmix.bundle import write_bundle
+    from smolmix.nanotron import Launch
+
+    build = Path(shutil.copytree(built, tmp_path_factory.mktemp("views") / "build"))
+    _write_documents(build)
+    for name, steps in (("short", 4), ("long", CONSUMED_STEPS)):
+        _write_run(build, name, steps)
+    _write_run(build, "other", 9, "f" * 64)
+    sample = build / "sample"
+    write_bundle(
+        sample / "plans/stage2-blog",
+        sample / "bundles/stage2-blog",
+        recipe=b"x",
+        launch=Launch(model="debug"),
+    )
+    write_catalog(build)
+    return build
+
+
+def view(build: Path, name: str) -> pl.DataFrame:
+    with duckdb.connect(str(build / CATALOG), read_only=True) as connection:
+        connection.execute("SET file_search_path = ?", [str(build)])
+        return pl.DataFrame(connection.sql(f"SELECT * FROM {name}").to_arrow_table())  # noqa: S608 - our names
+
+
+def compare(seen: pl.DataFrame, wanted: pl.DataFrame, key: list[str]) -> None:
+    """Compare every column and row; integers may be of any width, so they are compared as numbers."""
+    assert sorted(seen.columns) == sorted(wanted.columns)
+    assert wanted.height
+    sides = []
+    for frame in (seen, wanted.select(seen.columns)):
+        numbers = [pl.col(name).cast(pl.Float64) for name, kind in frame.schema.items() if kind.is_numeric()]
+        sides.append(frame.with_columns(numbers).sort(key, nulls_last=True))
+    nothing = [name for name in seen.columns if wanted[name].dtype == pl.Null]
+    assert_frame_equal(sides[0].drop(nothing), sides[1].drop(nothing), rel_tol=1e-12)
+    assert all(sides[0][name].is_null().all() for name in nothing)
+
+
+def plans(build: Path) -> list[tuple[str, dict[str, Any]]]:
+    paths = sorted(build.glob("*/plans/*/plan.json"))
+    return [(path.parent.name, json.loads(path.read_text("utf-8"))) for path in paths]
+
+
+def manifests(build: Path) -> pl.DataFrame:
+    frames = [
+        pl.read_parquet(path).with_columns(
+            pl.format("sample/tokens/bytes/{}/{}", pl.lit(path.parent.name), pl.col("path")).alias("path")
+        )
+        for path in sorted(build.glob("sample/tokens/*/*/manifest.parquet"))
+    ]
+    return pl.concat(frames).with_columns(profile=pl.lit("sample"))
+
+
+def decimal(text: str | None) -> float | None:
+    return None if text is None else float(Fraction(text))
+
+
+def sources(build: Path) -> pl.DataFrame:
+    tokens, registry = manifests(build), load_registry().sources
+    documents = pl.read_parquet(build / "sample/documents/dclm/manifest.parquet")
+    rows = []
+    for one in plans(build)[-1][1]["sources"]:
+        name = one["name"]
+        known, mine = registry.get(name), tokens.filter(source=name)
+        hub, size = (known.hub, known.size) if known else (None, None)
+        read = documents if name == "dclm" else None
+        parts = {split: mine.filter(split=split) for split in ("train", "validation")}
+        row = {"profile": "sample", "source": name, "domain": known.domain if known else one["domain"],
+               "source_group": known.group if known else one["group"],
+               "hf_dataset": hub and hub.dataset, "hf_config": hub and hub.config,
+               "revision": hub and hub.revision, "licence": known.licence if known else None,
+               "language": known.language if known else None, "published_tokens": size and size.tokens,
+               "published_tokenizer": size and size.tokenizer, "confidence": size and size.confidence,
+               "files": None if read is None else read.height,
+               "dropped": None if read is None else 3,
+               "train_shards": parts["train"].height}  # fmt: skip
+        for column in ("read", "kept", "text_bytes", "text_characters"):
+            row[column] = None if read is None else int(read[column].sum())
+        for split, part in parts.items():
+            row |= {f"{split}_{count}": int(part[count].sum()) for count in ("documents", "tokens")}
+        rows.append(row)
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def shards(build: Path) -> pl.DataFrame:
+    kept = ["profile", "tokenizer", "source", "split", "path", "bytes", "tokens", "documents", "text_bytes",
+            "text_characters", "xxh3_128", "sha256", "eos_id", "token_width", "vocab_size"]  # fmt: skip
+    each = (pl.col("tokens") / pl.col("documents")).alias("tokens_per_document")
+    return manifests(build).select(*kept, each)
+
+
+def documents(build: Path) -> pl.DataFrame:
+    frames = [
+        pl.read_parquet(f"{build / row['path']}.docs.parquet").with_columns(
+            pl.lit(row[name]).alias(column)
+            for name, column in (("path", "shard"), ("source", "source"), ("split", "split"))
+        )
+        for row in manifests(build).to_dicts()
+    ]
+    named = pl.concat(frames).with_columns(profile=pl.lit("sample"), tokenizer=pl.lit("bytes"))
+    return named.with_columns((pl.col("end") - pl.col("begin")).alias("tokens"))
+
+
+def stages(build: Path) -> pl.DataFrame:
+    rows = []
+    plain = ("preset", "unit", "sequence_length", "batch_windows", "steps", "windows", "tokens", "start_step",
+             "seed", "validation_share", "prefix_bound")  # fmt: skip
+    for folder, plan in plans(build):
+        follows, budget = plan["follows"] or {}, plan["budget"]
+        rows.append(
+            {"profile": "sample", "plan": folder, "stage": plan["name"]}
+            | {key: plan[key] for key in plain}
+            | {key: budget[key] for key in ("asked", "asked_tokens", "remainder_tokens")}
+            | {
+                "budget_why": budget["why"],
+                "follows": follows.get("name"),
+                "follows_lock": follows.get("lock"),
+            }
+            | {"tokenizer": plan["tokenizer"]["name"], "tokenizer_sha256": plan["tokenizer"]["sha256"]}
+            | {"lock": plan["lock"]["hash"], "end_step": plan["start_step"] + plan["steps"]}
+        )
+    return pl.DataFrame(rows)
+
+
+def allocation(build: Path) -> pl.DataFrame:
+    plain = ("domain", "status", "published_weight", "weight", "windows", "tokens", "shards",
+             "capacity_windows", "offset_windows", "held_back_windows", "first_shard_offset")  # fmt: skip
+    rows = [
+        {"profile": "sample", "plan": folder, "stage": plan["name"], "preset": plan["preset"]}
+        | {"source": one["name"], "source_group": one["group"], "percent": 100 * decimal(one["weight"])}
+        | {key: one[key] for key in plain}
+        | {"passes": decimal(one["passes"]), "passes_before": decimal(one["passes_before"])}
+        | {"passes_exact": one["passes"], "passes_before_exact": one["passes_before"]}
+        for folder, plan in plans(build)
+        for one in plan["sources"]
+    ]
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def exposure(build: Path) -> pl.DataFrame:
+    """Add up the passes of the earlier stages, which the plan states: not read from it here."""
+    kept = ["profile", "plan", "stage", "preset", "source", "domain", "windows", "tokens", "passes"]
+    rows = allocation(build).sort("plan").select(kept)
+    summed = rows.with_columns((pl.col("passes").cum_sum().over("source")).alias("passes_after"))
+    return summed.with_columns((pl.col("passes_after") - pl.col("passes")).alias("passes_before"))
+
+
+def planned_shards(build: Path) -> pl.DataFrame:
+    return pl.concat(_shard_list(build, path) for path in build.glob("sample/plans/*/shards.parquet"))
+
+
+def _shard_list(build: Path, path: Path) -> pl.DataFrame:
+    inside = [
+        (path.parent / one).resolve().relative_to(build.resolve()).as_posix()
+        for one in pl.read_parquet(path)["path"]
+    ]
+    return pl.read_parquet(path).with_columns(
+        pl.Series("path", inside), profile=pl.lit("sample"), plan=pl.lit(path.parent.name)
+    )
+
+
+def staging(build: Path) -> pl.DataFrame:
+    table = _shard_list(build, build / "sample/bundles/stage2-blog/shards.parquet").drop("xxh3_128")
+    plan = load_plan(build / "sample/plans/stage2-blog")
+    first: dict[tuple[str, int], int] = {}
+    for index in range(plan.windows):
+        sample = plan.at(index)
+        first.setdefault((sample.source, sample.shard), index // plan.batch_windows)
+    steps = [first.get((row["source"], row["ordinal"])) for row in table.to_dicts()]
+    opened = table.with_columns(pl.Series("first_step", steps, pl.Int64)).filter(
+        pl.col("first_step").is_not_null()
+    )
+    then = [opened.filter(pl.col("first_step") <= step)["bytes"].sum() for step in opened["first_step"]]
+    return opened.with_columns(pl.Series("bytes_by_then", then))
+
+
+def steps(build: Path) -> pl.DataFrame:
+    rows, before = [], 0
+    for folder, plan in plans(build):
+        for step in range(plan["steps"]):
+            before += 1
+            rows.append({"profile": "sample", "plan": folder, "stage": plan["name"], "step": step,
+                         "curriculum_step": before, "first_index": 8 * step, "last_index": 8 * step + 7,
+                         "tokens_after": 8 * 512 * (step + 1)})  # fmt: skip
+    return pl.DataFrame(rows)
+
+
+def findings(build: Path) -> pl.DataFrame:
+    rows = [
+        {"profile": "sample", "plan": folder} | {key: one[key] for key in one}
+        for folder, plan in plans(build)
+        for one in plan["findings"]
+    ]
+    return pl.DataFrame(rows)
+
+
+def reconciliation(build: Path) -> pl.DataFrame:
+    ledger = pl.read_parquet(build / "sample/runs/long/ledger/*.parquet")
+    counted = dict(ledger.group_by("source").len().rows())
+    tokenized = dict(manifests(build).filter(split="train").group_by("source").agg(pl.sum("tokens")).rows())
+    rows: list[dict[str, Any]] = []
+    for folder, plan in plans(build):
+        presets = {name: smolmix.weights(plan["name"], name) for name in ("blog", "released")}
+        sums: dict[str, list[dict[str, Any]]] = {}
+        for one in plan["sources"]:
+            exact = {name: weights.get(one["name"]) for name, weights in presets.items()}
+            exact["planned"] = Fraction(one["weight"])
+            drawn = counted.get(one["name"], 0) if plan["name"] == "stage2" else None
+            row = {"exact": exact, "domain": one["domain"], "source": one["name"], "windows": one["windows"],
+                   "tokens": one["tokens"], "tokenized": tokenized.get(one["name"], 0), "consumed": drawn,
+                   }  # fmt: skip
+            sums.setdefault(one["domain"], []).append(row)
+        for domain, members in sums.items():
+            whole: dict[str, Any] = {"domain": domain, "source": None, "exact": {}}
+            for name in ("windows", "tokens", "tokenized", "consumed"):
+                values = [row[name] for row in members]
+                whole[name] = None if None in values else sum(values)
+            for name in ("blog", "released", "planned"):
+                values = [row["exact"][name] for row in members]
+                whole["exact"][name] = None if None in values else sum(values, Fraction(0))
+            rows += [
+                _reconciled(row) | {"profile": "sample", "plan": folder, "stage": plan["name"]}
+                for row in [whole, *members]
+            ]
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def _reconciled(row: dict[str, Any]) -> dict[str, Any]:
+    flat = {key: value for key, value in row.items() if key != "exact"}
+    for name, value in row["exact"].items():
+        flat[name] = None if value is None else f"{value.numerator}/{value.denominator}"
+        flat[f"{name}_percent"] = None if value is None else float(100 * value)
+    drawn = row["consumed"]
+    return flat | {"consumed_percent": None if drawn is None else 100 * drawn / (8 * CONSUMED_STEPS)}
+
+
+COMPUTED = {
+    "sources": (sources, ["source"]),
+    "documents": (documents, ["shard", "begin"]),
+    "shards": (shards, ["path"]),
+    "stages": (stages, ["plan"]),
+    "allocation": (allocation, ["plan", "source"]),
+    "exposure": (exposure, ["plan", "source"]),
+    "planned_shards": (planned_shards, ["plan", "source", "ordinal"]),
+    "staging": (staging, ["source", "ordinal"]),
+    "steps": (steps, ["curriculum_step"]),
+    "findings": (findings, ["plan", "code", "source"]),
+    "reconciliation": (reconciliation, ["plan", "domain", "source"]),
+}
+
+
+def test_every_view_is_compared() -> None:
+    assert set(COMPUTED) == set(VIEWS)
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_a_view_equals_polars_over_the_files(build: Path, name: str) -> None:
+    compute, key = COMPUTED[name]
+    compare(view(build, name), compute(build), key)
+
+
+def test_the_run_that_came_furthest_is_the_one_reconciled(build: Path) -> None:
+    lock = json.loads((build / "sample/plans/stage2-blog/plan.json").read_text("utf-8"))["lock"]["hash"]
+    assert find_ledger(build / "sample", lock) == build / "sample/runs/long/ledger"
+    assert find_ledger(build / "sample", "e" * 64) is None
+    consumed = view(build, "reconciliation").filter(pl.col("source").is_null(), plan="stage2-blog")[
+        "consumed"
+    ]
+    assert consumed.sum() == 8 * CONSUMED_STEPS
