@@ -80,7 +80,10 @@ def find_spans(plans: Sequence[Plan], wanted: Collection[Wanted]) -> tuple[list[
     asked = set(wanted)
     spans: set[Span] = set()
     met: set[Wanted] = set()
+    sources = {one.source for one in wanted}
     for (source, ordinal), path in _sidecars(plans).items():
+        if None not in sources and source not in sources:
+            continue
         for begin, end, document in _rows_with(path, ids):
             named, unnamed = Wanted(document, source), Wanted(document)
             met |= asked & {named, unnamed}

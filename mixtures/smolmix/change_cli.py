@@ -1,4 +1,4 @@
-"""The commands of ``smolmix`` about a run's price and its changes: cost, retract, bundle."""
+"""The commands of ``smolmix`` about a run's price and its changes: cost, retract, bundle, contamination."""
 
 import json
 from fractions import Fraction
@@ -19,7 +19,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program."
 
 def add_change_commands(app: typer.Typer) -> None:
     """Add the commands of this module to the program."""
-    for command in (cost, retract, bundle):
+    for command in (cost, retract, bundle, contamination):
         app.command()(command)
 
 
@@ -182,3 +182,26 @@ def bundle(
 
     known = load_recipe(recipe or load_plan(plan).name)
     print(write_bundle(plan, into, recipe=known.text.encode()))
+
+
+def contamination(
+    report: Annotated[Path, typer.Argument(help="A decontamination report (docs/formats.md).")],
+    plan: Annotated[list[Path], typer.Option(help="A plan's folder; those before it are shown too.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show what each stage reads of each benchmark: contaminated documents, their tokens, tokens x passes.
+
+    Put the report at build/PROFILE/contamination.parquet to have it in the catalog and on the report page.
+
+    Example: smolmix contamination report.parquet --plan build/sample/plans/stage2-blog
+    """
+    from smolmix.contamination import HEADS, exposures, read_report, shown
+    from smolmix.plan_files import load_chain
+
+    matches = read_report(report)
+    chain = {one.lock.hash: one for folder in plan for one in load_chain(folder)}
+    found = exposures(list(chain.values()), matches)
+    if as_json:
+        out.print_json(json.dumps([one.as_json() for one in found]))
+    else:
+        table("Contamination x passes", HEADS, shown(found), right=HEADS[3:])

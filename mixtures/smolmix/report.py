@@ -1,11 +1,12 @@
 """The plans of a build folder as one page for people: plan.json files in, report.html out.
 
 One section a curriculum (a chain of plans that follow each other): headline numbers, the mixture over
-tokens, passes a source, the table of sources, findings. The page stands alone: no script, no network, no
+tokens, the flow from source to stage, passes a source, the table of sources, findings. The page stands alone: no script, no network, no
 date; the same plans give the same bytes. Every picture is followed by its numbers as a table. Cost: about
 0.1 s a curriculum.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,9 +18,12 @@ from typing import Any
 
 from smoldata.files import write_atomic
 from smolmix.catalog import read_plan
+from smolmix.contamination import HEADS, Exposure, profile_exposures, shown
 from smolmix.report_figures import bars, ribbons, short
+from smolmix.report_flow import Flow, flow_picture
 
 REPORT = "report.html"
+_SVG = re.compile(r"<svg.*?</svg>", re.DOTALL)
 _SEVERITIES = ("error", "warning", "info")
 
 
@@ -29,6 +33,8 @@ class Curriculum:
 
     profile: str
     plans: tuple[dict[str, Any], ...]
+    contamination: tuple[Exposure, ...] = ()
+    """What its stages read of benchmarks; empty without a decontamination report."""
 
     @property
     def title(self) -> str:
@@ -58,11 +64,12 @@ def curricula(build: Path) -> list[Curriculum]:
         plans = [read_plan(path) for path in sorted(profile.glob("plans/*/plan.json"))]
         by_lock = {plan["lock"]["hash"]: plan for plan in plans}
         followed = {plan["follows"]["lock"] for plan in plans if plan["follows"]}
-        found += [
-            Curriculum(profile.name, tuple(_chain(plan, by_lock)))
-            for plan in plans
-            if plan["lock"]["hash"] not in followed
-        ]
+        exposed = profile_exposures(profile)
+        chains = [_chain(plan, by_lock) for plan in plans if plan["lock"]["hash"] not in followed]
+        for chain in chains:
+            locks = {plan["lock"]["hash"] for plan in chain}
+            seen = tuple(one for one in exposed if one.lock in locks)
+            found.append(Curriculum(profile.name, tuple(chain), seen))
     return found
 
 
@@ -99,8 +106,10 @@ def _section(one: Curriculum, number: int) -> str:
         f'<h2 id="{escape(one.anchor)}">{escape(one.title)}</h2>',
         _headline(one),
         _mixture(one, number),
+        _flow(one, number),
         _reconciliation(one),
         _passes(one, number),
+        _contamination(one),
         *(_sources(plan) for plan in one.plans),
         *(_findings(plan) for plan in one.plans),
         _locks(one),
@@ -144,6 +153,39 @@ def _mixture(one: Curriculum, number: int) -> str:
     return _figure(ribbons(f"ribbons-{number}", title, stages), title) + _table(
         f"{title}: the numbers", heads, rows, set(heads[1:])
     )
+
+
+def _flows(one: Curriculum) -> list[Flow]:
+    return [
+        Flow(source["name"], source["domain"], plan["name"], source["tokens"])
+        for plan in one.plans
+        for source in plan["sources"]
+    ]
+
+
+def _flow(one: Curriculum, number: int) -> str:
+    """Draw source → domain → stage; the table has every source."""
+    tokens: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
+    for flow in _flows(one):
+        if flow.tokens:
+            tokens[flow.domain, flow.source][flow.stage] = flow.tokens
+    title = "Tokens from source to domain to stage"
+    heads = ["source", "domain", *(plan["name"] for plan in one.plans), "all stages"]
+    rows = [
+        [source, domain, *(f"{seen.get(plan['name'], 0):,}" for plan in one.plans), f"{sum(seen.values()):,}"]
+        for (domain, source), seen in sorted(tokens.items())
+    ]
+    table = _table(title, heads, rows, set(heads[2:]))
+    return (
+        _figure(flow_picture(f"flow-{number}", title, _flows(one)), title)
+        + f"<details><summary>{title}: the numbers</summary>{table}</details>"
+    )
+
+
+def figures(one: Curriculum, number: int = 0) -> dict[str, str]:
+    """Return the pictures of a curriculum by name, as SVG text."""
+    drawn = (("mixture", _mixture), ("flow", _flow), ("passes", _passes))
+    return {name: _SVG.findall(draw(one, number))[0] for name, draw in drawn}
 
 
 def _reconciliation(one: Curriculum) -> str:
@@ -269,6 +311,13 @@ def _findings(plan: dict[str, Any]) -> str:
     )
     opened = " open" if rows[0][0] == "error" else ""
     return f"<details{opened}><summary>{escape(plan['name'])}: findings ({counts})</summary>{table}</details>"
+
+
+def _contamination(one: Curriculum) -> str:
+    if not one.contamination:
+        return ""
+    caption = "Benchmark text in training documents, and how often each stage reads it"
+    return "<h3>Contamination</h3>" + _table(caption, HEADS, shown(one.contamination), set(HEADS[3:]))
 
 
 def _locks(one: Curriculum) -> str:
