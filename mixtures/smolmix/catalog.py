@@ -26,7 +26,7 @@ from smolmix.plan import Plan, load_plan
 CATALOG = "catalog.duckdb"
 VIEWS = (
     "sources", "documents", "shards", "allocation", "stages",
-    "exposure", "planned_shards", "staging", "findings",
+    "exposure", "planned_shards", "staging", "timetable", "findings",
     "reconciliation", "steps",
 )  # fmt: skip
 LOOKUPS = {
@@ -78,6 +78,11 @@ _SHARD_LISTS: dict[str, list[tuple[str, str]]] = {
     "staging": [
         *((name, "VARCHAR") for name in ("profile", "plan", "source", "written", "path", "sha256")),
         *((name, "BIGINT") for name in ("ordinal", "bytes", "tokens", "first_step")),
+    ],
+    "timetable": [
+        *((name, "VARCHAR") for name in ("profile", "plan", "source", "path", "lock")),
+        *((name, "BIGINT") for name in ("nodes", "node", "ordinal", "bytes", "pass")),
+        *((name, "BIGINT") for name in ("fetch_step", "first_step", "last_step")),
     ],
 }
 """Columns of a shard list when there is none."""
@@ -249,9 +254,14 @@ def _create_shard_lists(connection: duckdb.DuckDBPyConnection, build: Path) -> N
     path = "path AS written, CASE WHEN path LIKE '../../%' THEN {profile} || path[6:] ELSE path END AS path"
     plan = f"source, ordinal, {path}, tokens, documents, bytes, windows, xxh3_128, sha256, virtual"
     bundle = f"source, ordinal, {path}, bytes, tokens, sha256, first_step"
+    visits = (
+        "nodes, node, source, ordinal, {profile} || path[3:] AS path, bytes, pass, "
+        "fetch_step, first_step, last_step, lock"
+    )
     for view, pattern, columns in (
         ("planned_shards", "*/plans/*/shards.parquet", plan),
         ("staging", "*/bundles/*/shards.parquet", bundle),
+        ("timetable", "*/staging/*.parquet", visits),
     ):
         parts = [
             f"SELECT {_quoted(profile)} AS profile, {_quoted(folder)} AS plan, "  # noqa: S608 - quoted
@@ -259,7 +269,8 @@ def _create_shard_lists(connection: duckdb.DuckDBPyConnection, build: Path) -> N
             f"FROM read_parquet({_quoted(file.relative_to(build).as_posix())})"
             for file in sorted(build.glob(pattern))
             if _readable(file)
-            for profile, folder in [(file.parts[-4], file.parts[-2])]
+            for where in [file.relative_to(build)]
+            for profile, folder in [(where.parts[0], where.parts[2].removesuffix(".parquet"))]
         ]
         empty = ", ".join(f"NULL::{kind} AS {name}" for name, kind in _SHARD_LISTS[view])
         body = " UNION ALL ".join(parts) or f"SELECT {empty} WHERE false"

@@ -138,7 +138,8 @@ def staging(
     until = found.steps if end < 0 else end
     if save:
         path = folder.resolve().parent.parent / "staging" / f"{folder.resolve().name}.parquet"
-        say(f"wrote {lists.write_timetable(found, names, path)}; `smolmix report` brings it into the catalog")
+        lists.write_timetable(found, names, path, loaded.lock.hash)
+        say(f"wrote {path}; `smolmix report` brings it into the catalog")
     if found.unsized:
         say(f"not in the timetable, their sizes are unknown: {', '.join(found.unsized)}")
     if s5cmd:

@@ -88,8 +88,8 @@ def as_json(found: Timetable, seen: list[NodeDisk], disk_bytes: int) -> dict[str
     }
 
 
-def write_timetable(found: Timetable, names: dict[str, list[str | None]], path: Path) -> Path:
-    """Write the visits as Parquet, one row each, to ``<profile>/staging/NAME.parquet``."""
+def write_timetable(found: Timetable, names: dict[str, list[str | None]], path: Path, lock: str) -> Path:
+    """Write the visits as Parquet, one row each, to ``<profile>/staging/PLAN.parquet``."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -109,6 +109,7 @@ def write_timetable(found: Timetable, names: dict[str, list[str | None]], path: 
             "fetch_step": found.fetch_step,
             "first_step": found.first_step,
             "last_step": found.last_step,
+            "lock": pa.repeat(pa.scalar(lock), len(found)),
         },
         metadata={"format_version": str(FORMAT_VERSION), "unsized": json.dumps(found.unsized)},
     )

@@ -166,12 +166,19 @@ def catalogued(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from smolmix.bundle import write_bundle
     from smolmix.catalog import write_catalog
     from smolmix.nanotron import Launch
+    from smolmix.plan import load_plan
+    from smolmix.staging import shard_sizes, timetable
+    from smolmix.staging_lists import shard_names, write_timetable
 
     build = Path(shutil.copytree(built, tmp_path_factory.mktemp("catalogued") / "build"))
     sample, name = build / "sample", "stage2-blog"
     write_bundle(
         sample / "plans" / name, sample / "bundles" / name, recipe=b"x", launch=Launch(model="debug")
     )
+    plan = load_plan(sample / "plans" / name)
+    visits = timetable(plan, shard_sizes(sample / "plans" / name, plan), nodes=2, ahead=1)
+    names = shard_names(sample / "plans" / name, plan)
+    write_timetable(visits, names, sample / "staging" / f"{name}.parquet", plan.lock.hash)
     write_catalog(build)
     return build
 

@@ -2,14 +2,18 @@
 
 import json
 import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
+import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
 from smoldata.errors import InputError
+from smolmix.catalog import write_catalog
 from smolmix.cli import app
 from smolmix.plan import load_plan
 from smolmix.staging import disks, shard_sizes, timetable
@@ -82,15 +86,15 @@ def test_the_summary_has_exact_shares(catalogued: Path) -> None:
 def test_the_parquet_file_has_the_visits(catalogued: Path, tmp_path: Path) -> None:
     plan, folder = load_plan(catalogued / PLAN), catalogued / PLAN
     found = timetable(plan, shard_sizes(folder, plan), nodes=2, ahead=1)
-    path = write_timetable(found, shard_names(folder, plan), tmp_path / "staging/stage2-blog.parquet")
+    path = write_timetable(found, shard_names(folder, plan), tmp_path / "staging/a.parquet", "f" * 32)
     first = path.read_bytes()
-    assert write_timetable(found, shard_names(folder, plan), path).read_bytes() == first
+    assert write_timetable(found, shard_names(folder, plan), path, "f" * 32).read_bytes() == first
     rows = pq.read_table(path).to_pylist()
     assert len(rows) == len(found)
     for row in rows:
         assert (catalogued / "sample/staging" / row["path"]).resolve().stat().st_size == row["bytes"]
         assert row["fetch_step"] <= row["first_step"] <= row["last_step"] < plan.steps
-        assert row["nodes"] == 2
+        assert (row["nodes"], row["lock"]) == (2, "f" * 32)
     assert sum(row["bytes"] for row in rows) == sum(one.fetched_bytes for one in disks(found))
 
 
@@ -103,3 +107,21 @@ def test_names_are_quoted_and_virtual_shards_refused(catalogued: Path) -> None:
     none: dict[str, list[str | None]] = {name: [None] * 9 for name in found.names}
     with pytest.raises(InputError, match="virtual shards"):
         fetches(found, none, 0, 0, 20)
+
+
+def test_the_catalog_shows_a_saved_timetable_until_the_plan_changes(catalogued: Path, tmp_path: Path) -> None:
+    build = Path(shutil.copytree(catalogued, tmp_path / "build"))
+    run("--bundle", str(build / BUNDLE), "--nodes", "2", "--disk", "1G", "--ahead", "2", "--save")
+    saved = build / "sample/staging/stage2-blog.parquet"
+    query = "SELECT node, path, bytes, first_step FROM timetable"
+    with duckdb.connect(str(write_catalog(build)), read_only=True) as connection:
+        connection.execute("SET file_search_path = ?", [str(build)])
+        rows = connection.execute(query).fetchall()
+    assert len(rows) == pq.read_metadata(saved).num_rows > 0
+    assert all((build / path).stat().st_size == size for _, path, size, _ in rows)
+    table = pq.read_table(saved)
+    lock = table.column_names.index("lock")
+    pq.write_table(table.set_column(lock, "lock", pa.repeat(pa.scalar("0" * 32), len(table))), saved)
+    with duckdb.connect(str(write_catalog(build)), read_only=True) as connection:
+        connection.execute("SET file_search_path = ?", [str(build)])
+        assert connection.execute(query).fetchall() == []

@@ -19,8 +19,12 @@ from smoldata.documents import DOCUMENT_MANIFEST_SCHEMA
 from smoldata.registry import load_registry
 from smolmix.catalog import CATALOG, VIEWS, find_ledger, write_catalog
 from smolmix.plan import load_plan
+from smolmix.staging import shard_sizes
+from smolmix.staging import timetable as timetable_of
+from smolmix.staging_lists import shard_names, write_timetable
 
 CONSUMED_STEPS = 7
+NODES, AHEAD = 4, 1
 
 
 def _write_documents(build: Path) -> None:
@@ -73,6 +77,10 @@ def build(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         recipe=b"x",
         launch=Launch(model="debug"),
     )
+    plan = load_plan(sample / "plans/stage2-blog")
+    visits = timetable_of(plan, shard_sizes(sample / "plans/stage2-blog", plan), nodes=NODES, ahead=AHEAD)
+    names = shard_names(sample / "plans/stage2-blog", plan)
+    write_timetable(visits, names, sample / "staging/stage2-blog.parquet", plan.lock.hash)
     write_catalog(build)
     return build
 
@@ -234,6 +242,30 @@ def staging(build: Path) -> pl.DataFrame:
     return opened.with_columns(pl.Series("bytes_by_then", then))
 
 
+def timetable(build: Path) -> pl.DataFrame:
+    """Walk over every window; a pass's reads of a shard on a node are a visit, visits that touch are one."""
+    plan = load_plan(build / "sample/plans/stage2-blog")
+    reads: dict[tuple[int, str, int, int], list[int]] = {}
+    for index in range(plan.windows):
+        at, (step, row) = plan.at(index), divmod(index, plan.batch_windows)
+        key = (row * NODES // plan.batch_windows, at.source, at.shard, at.pass_)
+        reads.setdefault(key, []).append(step)
+    visits: list[dict[str, Any]] = []
+    for (node, source, shard, pass_), seen in sorted(reads.items()):
+        first, last = min(seen), max(seen)
+        place, before = {"node": node, "source": source, "ordinal": shard}, visits[-1] if visits else {}
+        if place.items() <= before.items() and first - AHEAD <= before["last_step"] + 1:
+            before["last_step"] = last
+        else:
+            fetch = max(0, first - AHEAD)
+            steps_ = {"pass": pass_, "fetch_step": fetch, "first_step": first, "last_step": last}
+            visits.append({**place, **steps_, "nodes": NODES})
+    table = _shard_list(build, build / "sample/plans/stage2-blog/shards.parquet")
+    return pl.DataFrame(visits).join(
+        table.select("profile", "plan", "source", "ordinal", "path", "bytes"), on=["source", "ordinal"]
+    )
+
+
 def steps(build: Path) -> pl.DataFrame:
     rows, before = [], 0
     for folder, plan in plans(build):
@@ -303,6 +335,7 @@ COMPUTED = {
     "exposure": (exposure, ["plan", "source"]),
     "planned_shards": (planned_shards, ["plan", "source", "ordinal"]),
     "staging": (staging, ["source", "ordinal"]),
+    "timetable": (timetable, ["node", "source", "ordinal", "first_step"]),
     "steps": (steps, ["curriculum_step"]),
     "findings": (findings, ["plan", "code", "source"]),
     "reconciliation": (reconciliation, ["plan", "domain", "source"]),
