@@ -46,7 +46,9 @@ def test_it_is_the_rule_of_the_source(given_: list[float], samples: int) -> None
 def test_counts_follow_the_published_weights() -> None:
     shares = weights("stage2", "released")
     got = blend([float(share) for share in shares.values()], 20_000)
-    errors = [abs(count - share * 20_000) for count, share in zip(got.counts.tolist(), shares.values(), strict=True)]
+    errors = [
+        abs(count - share * 20_000) for count, share in zip(got.counts.tolist(), shares.values(), strict=True)
+    ]
     assert max(errors) < 2
 
 

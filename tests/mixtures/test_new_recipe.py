@@ -17,7 +17,9 @@ from smolmix.sources import names_of, supply_from_registry
 
 def test_the_example_plans_without_a_change() -> None:
     recipe = read_recipe(new_recipe("mine"), Path("mine.yaml"))
-    plan = plan_stage(recipe, supply_from_registry(recipe, names_of([recipe]), load_registry()), profile="full")[0]
+    plan = plan_stage(
+        recipe, supply_from_registry(recipe, names_of([recipe]), load_registry()), profile="full"
+    )[0]
     assert plan.steps == 10**10 // (576 * 4096)
     assert plan.source("fineweb-edu").weight == Fraction(48, 100)
     assert plan.source("finemath-4plus").weight == Fraction(5, 100)
@@ -25,7 +27,12 @@ def test_the_example_plans_without_a_change() -> None:
 
 def test_settings_reach_the_recipe() -> None:
     text = new_recipe(
-        "mine", tokenizer="gpt.json", budget="7 steps", sequence_length=64, batch_windows=3, sources=["a", "b", "c"]
+        "mine",
+        tokenizer="gpt.json",
+        budget="7 steps",
+        sequence_length=64,
+        batch_windows=3,
+        sources=["a", "b", "c"],
     )
     recipe = read_recipe(text, Path("mine.yaml"))
     assert (recipe.sequence_length, recipe.batch_windows, recipe.tokenizer.name) == (64, 3, "gpt.json")

@@ -141,7 +141,9 @@ def test_shards_too_short_for_a_window_are_listed_and_never_opened(tmp_path: Pat
 
 
 def test_an_absent_group_names_its_heirs(tmp_path: Path) -> None:
-    text = FIRST.replace("g: {share", "h: {share: 10%, members: {x: 1}}\n      g: {share").replace("d: 50%", "d: 40%")
+    text = FIRST.replace("g: {share", "h: {share: 10%, members: {x: 1}}\n      g: {share").replace(
+        "d: 50%", "d: 40%"
+    )
     plan = plan_stage(recipe(tmp_path, text), supply(a=[52, 23], b=[2], d=[500]), profile="hub")[0]
     messages = {f.source: f.message for f in plan.findings if f.code == "absent-source"}
     assert "x has no training shards; its 10 % went to the present sources of all groups" in messages["x"]
@@ -217,7 +219,9 @@ def test_laws_of_any_plan(given_: list[tuple[int, list[int]]], steps: int, rando
     if not any(max(sizes) >= 5 for sizes in tokens.values()):
         return
     plan = plan_stage(read_recipe(text, Path("any.yaml")), supply(**tokens), profile="hub")[0]
-    sorted_text = text.split("members:\n")[0] + "members:\n" + "\n".join(f"  {line}" for line in sorted(lines))
+    sorted_text = (
+        text.split("members:\n")[0] + "members:\n" + "\n".join(f"  {line}" for line in sorted(lines))
+    )
     again = plan_stage(read_recipe(sorted_text, Path("any.yaml")), supply(**tokens), profile="hub")[0]
     assert again.as_json() == plan.as_json()
     assert sum(s.weight for s in plan.sources) == sum(s.published_weight for s in plan.sources) == 1

@@ -31,7 +31,9 @@ def table(plans: list[Plan]) -> Reconciliation:
 
 def test_the_published_oddities_are_shown(table: Reconciliation) -> None:
     facts = {(fact.stage, fact.what): fact for fact in table.facts}
-    sums = [facts[stage, "sum of the weights as written"].released for stage in ("stage1", "stage2", "stage3")]
+    sums = [
+        facts[stage, "sum of the weights as written"].released for stage in ("stage1", "stage2", "stage3")
+    ]
     assert sums == ["1", "1.00005", "1.00565"]
     assert facts["stage2", "steps"].released == "748,000"
     assert facts["stage1", "tokens"].released == "8,139,571,200,000"

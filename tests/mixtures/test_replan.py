@@ -32,7 +32,9 @@ SUPPLY = Supply(
 
 
 def recipe(weights: str = "{a: 20%, b: 50%, c: rest}", more: str = "") -> Recipe:
-    return read_recipe(TEXT.replace("{a: 60%, b: rest}", weights).replace("name: run", "name: rest") + more, Path("x"))
+    return read_recipe(
+        TEXT.replace("{a: 60%, b: rest}", weights).replace("name: run", "name: rest") + more, Path("x")
+    )
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +76,9 @@ def test_another_length_starts_at_an_unopened_shard(first: Plan) -> None:
 
 
 def test_the_lock_says_where_it_was_cut(first: Plan, tmp_path: Path) -> None:
-    one, other = (replan([first], steps, recipe(), SUPPLY, profile="hub", budget="5 steps") for steps in (7, 8))
+    one, other = (
+        replan([first], steps, recipe(), SUPPLY, profile="hub", budget="5 steps") for steps in (7, 8)
+    )
     assert one.follows is not None
     assert one.follows.lock == f"{first.lock.hash}@7"
     assert one.lock.parts["follows"] != other.lock.parts["follows"]
