@@ -27,7 +27,7 @@ CATALOG = "catalog.duckdb"
 VIEWS = (
     "sources", "documents", "shards", "allocation", "stages",
     "exposure", "planned_shards", "staging", "timetable", "findings",
-    "reconciliation", "steps",
+    "reconciliation", "steps", "contamination",
 )  # fmt: skip
 LOOKUPS = {
     "docs_at": (
@@ -115,6 +115,7 @@ def write_catalog(build: Path, registry: Registry | None = None) -> Path:
         _create_views(connection)
         plans = [load_plan(path) for path in sorted(build.glob("*/plans/*/plan.json"))]
         _load_reconciliation(connection, build, plans)
+        _load_contamination(connection, build)
         _create_lookups(connection, plans)
         connection.execute("COMMIT")
     return path
@@ -152,7 +153,7 @@ def _create_lookups(connection: duckdb.DuckDBPyConnection, plans: Sequence[Plan]
 
 def _load_reconciliation(connection: duckdb.DuckDBPyConnection, build: Path, plans: Sequence[Plan]) -> None:
     """Add the shares of the blog and of the released files beside those planned and consumed."""
-    from smolmix.plan_files import plan_folder_name
+    from smolmix.plan_files import plan_label
     from smolmix.recipe import load_recipe, shipped_recipes
     from smolmix.reconcile import reconcile
 
@@ -160,7 +161,7 @@ def _load_reconciliation(connection: duckdb.DuckDBPyConnection, build: Path, pla
         name: load_recipe(name) for name in shipped_recipes() if any(plan.name == name for plan in plans)
     }
     for plan in plans:
-        label = (plan.profile, plan_folder_name(plan.name, plan.preset), plan.name)
+        label = (plan.profile, plan_label(plan), plan.name)
         ledger = find_ledger(build / plan.profile, plan.lock.hash)
         shares = reconcile([plan], {plan.name: ledger} if ledger else None, recipes=recipes).shares
         total = sum(one.consumed or 0 for one in shares if one.source is not None)
@@ -173,6 +174,24 @@ def _load_reconciliation(connection: duckdb.DuckDBPyConnection, build: Path, pla
             counts = (one.windows, one.tokens, one.tokenized, one.consumed)
             rows.append((*label, one.domain, one.source, *texts, *percents, drawn, *counts))
         _insert(connection, "reconciliation", rows)
+
+
+def _load_contamination(connection: duckdb.DuckDBPyConnection, build: Path) -> None:
+    """Add what the plans read of benchmarks, for each profile that has a decontamination report."""
+    from smolmix.contamination import REPORT, profile_exposures
+
+    for report in sorted(build.glob(f"*/{REPORT}")):
+        rows = []
+        for one in profile_exposures(report.parent):
+            passes, exposure = (
+                None if value is None else fraction_text(value) for value in (one.passes, one.exposure)
+            )
+            names = (one.profile, one.plan, one.stage, one.benchmark, one.source)
+            counts = (one.documents, one.matched_tokens)
+            rows.append(
+                (*names, *counts, _decimal(passes), passes, _decimal(exposure), exposure, one.tokens_read)
+            )
+        _insert(connection, "contamination", rows)
 
 
 def find_ledger(profile: Path, lock: str) -> Path | None:

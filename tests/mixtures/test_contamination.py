@@ -11,13 +11,16 @@ import pytest
 from typer.testing import CliRunner
 
 from smoldata.errors import InputError, IntegrityError
+from smolmix.catalog import write_catalog
 from smolmix.cli import app
 from smolmix.contamination import REPORT, Exposure, Match, exposures, read_report, write_report
-from smolmix.plan import load_plan
+from smolmix.literals import fraction_text
+from smolmix.plan import Plan, load_plan
 from smolmix.plan_files import load_chain, write_plan
 from smolmix.planner import plan_stage
 from smolmix.recipe import read_recipe
 from smolmix.report import write_report as write_page
+from smolmix.sql_shell import run_query
 from smolmix.supply import SourceSupply, Supply, TokenizerFacts
 
 MATCHES = [
@@ -155,3 +158,56 @@ def test_bad_reports(tmp_path: Path) -> None:
     for bad in ([Match("a", "x", "mmlu", 1), Match("a", "x", "mmlu", 2)], [Match("a", "x", "mmlu", 0)]):
         with pytest.raises(IntegrityError, match="stands twice, or matches"):
             read_report(write_report(bad, path))
+
+
+def test_the_catalog_has_the_same_rows(own_build: Path, report: Path) -> None:
+    write_catalog(own_build)
+    query = "SELECT * EXCLUDE (profile, passes, exposure), round(exposure, 6) AS rounded FROM contamination"
+    assert run_query(own_build, query).rows == ()
+    (sample(own_build) / REPORT).write_bytes(report.read_bytes())
+    write_catalog(own_build)
+    plans = sample(own_build) / "plans"
+    found = exposures([load_plan(plans / name) for name in ("stage1-blog", "stage2-blog")], MATCHES)
+    assert list(run_query(own_build, query).rows) == [
+        (
+            *(one.plan, one.stage, one.benchmark, one.source, one.documents, one.matched_tokens),
+            *(fraction_text(value) for value in (one.passes, one.exposure) if value is not None),
+            one.tokens_read,
+            round(float(one.exposure or 0), 6),
+        )
+        for one in found
+    ]
+
+
+def test_steps_of_a_document_after_its_retraction(own_build: Path) -> None:
+    plan = sample(own_build) / "plans" / "stage2-blog"
+    (own_build / "ids").write_text("dclm\tdecoder.py\n", "utf-8")
+    run("retract", own_build / "ids", "--plan", plan, "--at-step", 3)
+    new = load_plan(plan.with_name("stage2-blog-retracted-3"))
+    write_catalog(own_build)
+    for document in ("decoder.py", "scanner.py", "encoder.py"):
+        query = f"SELECT sample_index FROM steps_of('{document}', 'stage2-blog-retracted-3')"  # noqa: S608 - ours
+        told = run_query(own_build, query).rows
+        assert [index for (index,) in told] == reading(new, document)
+    assert max(reading(new, "decoder.py"), default=0) < 3 * 8
+    read = run_query(own_build, "SELECT DISTINCT id FROM docs_at('stage2-blog-retracted-3', 5)").rows
+    assert ("decoder.py",) not in read
+
+
+def reading(plan: Plan, document: str) -> list[int]:
+    """Return the sample indices whose window holds a token of a document of dclm, by brute force."""
+    assert plan.folder is not None
+    paths = {row["ordinal"]: row["path"] for row in plan.shards().to_pylist() if row["source"] == "dclm"}
+    spans = [
+        (ordinal, row["begin"], row["end"])
+        for ordinal, path in paths.items()
+        for row in pq.read_table(f"{plan.folder / path}.docs.parquet").to_pylist()
+        if row["id"] == document
+    ]
+    samples = [(index, plan.at(index)) for index in range(plan.windows)]
+    return [
+        index
+        for index, one in samples
+        if one.source == "dclm"
+        and any(one.shard == s and b < (one.window + 1) * 513 and e > one.window * 513 for s, b, e in spans)
+    ]

@@ -18,12 +18,17 @@ import smolmix
 from smoldata.documents import DOCUMENT_MANIFEST_SCHEMA
 from smoldata.registry import load_registry
 from smolmix.catalog import CATALOG, VIEWS, find_ledger, write_catalog
+from smolmix.contamination import REPORT, Match, write_report
 from smolmix.plan import load_plan
 from smolmix.staging import shard_sizes
 from smolmix.staging import timetable as timetable_of
 from smolmix.staging_lists import shard_names, write_timetable
 
 CONSUMED_STEPS = 7
+MATCHES = [
+    ("dclm", "decoder.py", "mmlu", 40), ("dclm", "scanner.py", "mmlu", 2), ("dclm", "scanner.py", "gsm8k", 7),
+    ("finemath-4plus", "headers.py", "gsm8k", 5), ("wiki-mcq-14m", "x", "mmlu", 3),
+]  # fmt: skip
 NODES, AHEAD = 4, 1
 
 
@@ -81,6 +86,7 @@ def build(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     visits = timetable_of(plan, shard_sizes(sample / "plans/stage2-blog", plan), nodes=NODES, ahead=AHEAD)
     names = shard_names(sample / "plans/stage2-blog", plan)
     write_timetable(visits, names, sample / "staging/stage2-blog.parquet", plan.lock.hash)
+    write_report([Match(*one) for one in MATCHES], sample / REPORT)
     write_catalog(build)
     return build
 
@@ -326,6 +332,35 @@ def _reconciled(row: dict[str, Any]) -> dict[str, Any]:
     return flat | {"consumed_percent": None if drawn is None else 100 * drawn / (8 * CONSUMED_STEPS)}
 
 
+def contamination(build: Path) -> pl.DataFrame:
+    """Walk over every window and count the tokens that it shares with each document."""
+    rows = []
+    for folder, plan in plans(build):
+        order = load_plan(build / "sample/plans" / folder)
+        paths = {(row["source"], row["ordinal"]): row["path"] for row in order.shards().to_pylist()}
+        held = {
+            place: pl.read_parquet(build / "sample/plans" / folder / f"{path}.docs.parquet").rows(named=True)
+            for place, path in paths.items()
+        }
+        read: dict[tuple[str, str], int] = {}
+        for at in map(order.at, range(order.windows)):
+            begin, end = at.window * 513, (at.window + 1) * 513
+            for row in held[at.source, at.shard]:
+                both = max(0, min(end, row["end"]) - max(begin, row["begin"]))
+                read[at.source, row["id"]] = read.get((at.source, row["id"]), 0) + both
+        passes = {one["name"]: one["passes"] or "0/1" for one in plan["sources"]}
+        for benchmark, source in sorted({(one[2], one[0]) for one in MATCHES}):
+            mine = [one for one in MATCHES if (one[2], one[0]) == (benchmark, source)]
+            exact, tokens = Fraction(passes[source]), sum(one[3] for one in mine)
+            seen = sum(read.get((source, one[1]), 0) for one in mine) if source != "wiki-mcq-14m" else None
+            texts = [f"{value.numerator}/{value.denominator}" for value in (exact, exact * tokens)]
+            rows.append({"profile": "sample", "plan": folder, "stage": plan["name"], "benchmark": benchmark,
+                         "source": source, "documents": len(mine), "matched_tokens": tokens,
+                         "passes": float(exact), "passes_exact": texts[0], "exposure": float(exact * tokens),
+                         "exposure_exact": texts[1], "tokens_read": seen})  # fmt: skip
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
 COMPUTED = {
     "sources": (sources, ["source"]),
     "documents": (documents, ["shard", "begin"]),
@@ -339,6 +374,7 @@ COMPUTED = {
     "steps": (steps, ["curriculum_step"]),
     "findings": (findings, ["plan", "code", "source"]),
     "reconciliation": (reconciliation, ["plan", "domain", "source"]),
+    "contamination": (contamination, ["plan", "benchmark", "source"]),
 }
 
 

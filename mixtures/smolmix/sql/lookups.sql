@@ -46,6 +46,10 @@ WITH stage AS (
   SELECT h.source, h.ordinal, s.pass, unnest(range(first_window, last_window + 1)) AS window_number
   FROM held h JOIN orders.shards s ON s.source = h.source AND s.shard = h.ordinal
     AND s.plan = which_plan AND s.profile = which_profile
+  UNION
+  SELECT h.source, h.ordinal, put.pass, put.window_number
+  FROM held h JOIN orders.replacements put ON put.source = h.source AND put.shard = h.ordinal
+    AND put.plan = which_plan AND put.profile = which_profile AND put.window_number BETWEEN first_window AND last_window
 ), found AS (
   SELECT source, ordinal, pass, window_number,
     order_index(which_plan, source, pass, ordinal, window_number, which_profile := which_profile) AS sample_index

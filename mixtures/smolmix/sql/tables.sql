@@ -44,4 +44,10 @@ CREATE TABLE store.findings (
   profile VARCHAR, plan VARCHAR, severity VARCHAR, code VARCHAR, source VARCHAR, message VARCHAR, fix VARCHAR
 );
 
+CREATE TABLE store.contamination (
+  profile VARCHAR, plan VARCHAR, stage VARCHAR, benchmark VARCHAR, source VARCHAR, documents BIGINT,
+  matched_tokens HUGEINT, passes DOUBLE, passes_exact VARCHAR, exposure DOUBLE, exposure_exact VARCHAR,
+  tokens_read HUGEINT
+);
+
 CREATE TABLE store.examples (view_name VARCHAR, example VARCHAR);
