@@ -12,6 +12,7 @@ from smoldata.errors import EXIT_FAILED, InputError
 from smolmix.build import Request, build, bundle_folder, parse_profile, plan_folder, read_job
 from smolmix.change_cli import add_change_commands
 from smolmix.export_cli import add_export_commands
+from smolmix.faces_cli import add_face_commands
 from smolmix.planner_cli import add_planner_commands
 
 app = typer.Typer(
@@ -284,6 +285,7 @@ def weights(
 
 
 add_planner_commands(app)
+add_face_commands(app)
 add_export_commands(app)
 add_change_commands(app)
 

@@ -1,9 +1,9 @@
 """The plans of a build folder as one page for people: plan.json files in, report.html out.
 
 One section a curriculum (a chain of plans that follow each other): headline numbers, the mixture over
-tokens, the flow from source to stage, passes a source, the table of sources, findings. The page stands alone: no script, no network, no
-date; the same plans give the same bytes. Every picture is followed by its numbers as a table. Cost: about
-0.1 s a curriculum.
+tokens, the flow from source to stage, passes a source, the table of sources, findings. The page stands alone:
+no script, no network, no date; the same plans give the same bytes. Every picture is followed by its numbers
+as a table. Cost: about 0.1 s a curriculum.
 """
 
 import re

@@ -15,7 +15,6 @@ PALETTE = (
 )  # fmt: skip
 _RANDOM = re.compile(r"chart-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _REMOVED = re.compile(r"<\?xml.*?\?>|<!--.*?-->|<script.*?</script>|<script[^>]*/>", re.DOTALL)
-POINTS = 201
 
 
 def ribbons(identifier: str, title: str, stages: Sequence[tuple[str, int, Mapping[str, float]]]) -> str:
@@ -24,26 +23,24 @@ def ribbons(identifier: str, title: str, stages: Sequence[tuple[str, int, Mappin
 
     total = sum(tokens for _, tokens, _ in stages)
     groups = sorted({group for _, _, shares in stages for group in shares})
-    chart = pygal.StackedLine(
-        **_options(fill=True, show_dots=False, height=360), x_title="tokens", range=(0, 100)
+    # pygal stacks no lines over true positions: sums are drawn over one another, the largest first, opaque.
+    chart = pygal.XY(
+        **_options(opacity="1", fill=True, show_dots=False, height=360),
+        x_title="tokens",
+        range=(0, 100),
+        xrange=(0, total),
+        x_value_formatter=short,
     )
-    positions = [total * point / (POINTS - 1) for point in range(POINTS)]
-    here = [_stage_at(stages, position) for position in positions]
-    chart.x_labels = [short(position) for position in positions]
-    chart.x_labels_major_every = 40
-    chart.show_minor_x_labels = False
-    for group in groups:
-        chart.add(group, [stages[number][2].get(group, 0.0) for number in here])
+    chart.x_labels = [total * part / 5 for part in range(6)]
+    for number in range(len(groups), 0, -1):
+        points, end = [], 0
+        for _, tokens, shares in stages:
+            height = min(100.0, sum(shares.get(group, 0.0) for group in groups[:number]))
+            # Two points at a boundary: a step, not a slope.
+            points += [(end, height), (end + tokens, height)]
+            end += tokens
+        chart.add(groups[number - 1], points)
     return _svg(chart, identifier, title)
-
-
-def _stage_at(stages: Sequence[tuple[str, int, Mapping[str, float]]], position: float) -> int:
-    end = 0
-    for number, (_, tokens, _) in enumerate(stages):
-        end += tokens
-        if position < end:
-            return number
-    return len(stages) - 1
 
 
 def bars(identifier: str, title: str, unit: str, series: Mapping[str, Mapping[str, float | None]]) -> str:
@@ -67,7 +64,7 @@ def short(number: float) -> str:
     return f"{number:.3g}"
 
 
-def _options(**more: Any) -> dict[str, Any]:
+def _options(opacity: str = ".85", **more: Any) -> dict[str, Any]:
     from pygal.style import Style
 
     style = Style(
@@ -78,7 +75,7 @@ def _options(**more: Any) -> dict[str, Any]:
         foreground_subtle="currentColor",
         font_family="system-ui, sans-serif",
         colors=PALETTE,
-        opacity=".85",
+        opacity=opacity,
         label_font_size=11,
         major_label_font_size=11,
         legend_font_size=12,

@@ -5,15 +5,24 @@ import json
 import re
 import shutil
 import subprocess
+import sys
+from collections import defaultdict
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import smolmix
+from smoldata.errors import InputError
+from smolmix.figure_files import write_figures
 from smolmix.report import curricula, write_report
+from smolmix.report_figures import ribbons
+from smolmix.report_flow import FLOW, Flow, flow_picture
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
@@ -106,13 +115,89 @@ def test_every_table_can_be_scrolled_by_keyboard(page: Path) -> None:
 def test_pictures_are_valid_and_named_and_each_has_a_table(page: Path) -> None:
     text = page.read_text("utf-8")
     pictures = re.findall(r"<svg.*?</svg>", text, re.DOTALL)
-    assert len(pictures) == 2
+    assert len(pictures) == 3
     for picture in pictures:
         root = ET.fromstring(picture)  # noqa: S314 - our own text
         assert root.attrib["role"] == "img"
         assert root.attrib["aria-label"]
     assert all(caption.split(" (")[0] in str(Page(text).tables) for caption in
                map(html.unescape, re.findall(r"<figcaption>(.*?)</figcaption>", text)))  # fmt: skip
+
+
+def test_the_flow_table_holds_the_tokens_of_the_plans(page: Path, stage2_plan: dict[str, Any]) -> None:
+    rows = {
+        row[0]: row for row in Page(page.read_text("utf-8")).tables["Tokens from source to domain to stage"]
+    }
+    wanted = {one["name"]: one for one in stage2_plan["sources"] if one["windows"]}
+    for name, one in wanted.items():
+        assert rows[name][1] == one["domain"]
+        assert rows[name][3] == f"{one['tokens']:,}"
+    assert "wiki-mcq-14m" not in rows  # no token of it is read
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("abcdefgh"), st.sampled_from(["web", "code"]), st.integers(0, 10**13)),
+        min_size=1,
+    )
+)
+def test_bands_of_a_flow_are_as_high_as_its_bars(drawn: list[tuple[str, str, int]]) -> None:
+    flows = [
+        Flow(f"{domain}-{name}", domain, f"stage{number % 2}", tokens)
+        for number, (name, domain, tokens) in enumerate(drawn)
+    ]
+    picture = flow_picture("x", "a < b", flows, most=4)
+    if not any(tokens for *_, tokens in drawn):
+        assert picture == ""
+        return
+    root = ET.fromstring(picture)  # noqa: S314 - our own text
+    bars = [one.attrib for one in root if one.tag.endswith("rect")]
+    labels = [one.text or "" for one in root if one.tag.endswith("text")]
+    assert len(bars) == len(labels)
+    # A bar is at least half a point high, so that it can be seen.
+    sums: dict[str, float] = defaultdict(float)
+    for bar in bars:
+        sums[bar["x"]] += float(bar["height"])
+    assert all(0 <= total - FLOW <= 0.51 * len(bars) for total in sums.values())
+    assert len(sums) == 3
+
+
+def test_the_mixture_steps_at_a_stage_and_does_not_slope() -> None:
+    stages = [("one", 600, {"a": 85.0, "b": 15.0}), ("two", 400, {"a": 60.0, "b": 40.0})]
+    picture = ET.fromstring(ribbons("x", "t", stages))  # noqa: S314 - our own text
+    lines = [one.attrib["d"] for one in picture.iter() if "line" in one.attrib.get("class", "").split()]
+    points = [[tuple(map(float, pair.split())) for pair in re.findall(r"[\d.]+ [\d.]+", d)] for d in lines]
+    (sloping,) = [line for line in points if len({round(y, 3) for _, y in line}) > 2]
+    for (x, y), (u, v) in pairwise(sloping):
+        assert x == pytest.approx(u) or y == pytest.approx(v)
+
+
+def test_figures_are_files_of_their_own(built: Path, tmp_path: Path) -> None:
+    paths = write_figures(built, tmp_path / "figures")
+    assert [path.name for path in paths] == [
+        f"sample-stage2-blog-{name}.svg" for name in ("mixture", "flow", "passes")
+    ]
+    before = [path.read_bytes() for path in paths]
+    for text in before:
+        assert ET.fromstring(text).attrib["viewBox"]  # noqa: S314 - our own text
+    assert [path.read_bytes() for path in write_figures(built, tmp_path / "figures")] == before
+    with pytest.raises(InputError, match="make mixture"):
+        write_figures(tmp_path / "nothing", tmp_path / "figures")
+
+
+def test_figures_as_png(built: Path, tmp_path: Path) -> None:
+    pytest.importorskip("resvg_py", reason="needs resvg-py: pip install 'resvg-py>=0.5,<1'")
+    pictures = [path for path in write_figures(built, tmp_path, png=True) if path.suffix == ".png"]
+    assert len(pictures) == 3
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in pictures)
+
+
+def test_png_without_its_package_says_what_to_install(
+    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "resvg_py", None)
+    with pytest.raises(InputError, match="resvg-py"):
+        write_figures(built, tmp_path, png=True)
 
 
 def test_twice_gives_the_same_bytes(own_build: Path, page: Path) -> None:
@@ -173,3 +258,30 @@ def test_the_page_forbids_the_browser_to_load_anything(page: Path) -> None:
     assert "stage2: sources" in done.stdout
     assert "CONSOLE" in done.stderr
     assert "Content Security Policy" in done.stderr
+
+
+_WALK = """<script>
+const stops = [...document.querySelectorAll('a[href], summary, .scroll')];
+document.querySelectorAll('details').forEach((one) => { one.open = true; });
+const reaches = (one) => { one.focus(); return one.tabIndex >= 0 && document.activeElement === one; };
+const reached = stops.filter(reaches);
+const wide = [...document.querySelectorAll('svg')].filter((one) => one.getBoundingClientRect().width > 300);
+const loaded = performance.getEntriesByType('resource').filter((one) => !one.name.startsWith('data:'));
+document.title = JSON.stringify([stops.length, reached.length, wide.length, loaded.length]);
+</script>"""
+
+
+@pytest.mark.system
+@pytest.mark.skipif(not CHROMIUM, reason="needs chromium: make test-system installs it")
+def test_everything_is_reached_by_keyboard_and_nothing_is_requested(page: Path) -> None:
+    """A script walks a copy whose ban on scripts is lifted; the page itself has none."""
+    walked = page.with_name("walked.html")
+    text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page.read_text("utf-8"))
+    walked.write_text(text.replace("</body>", f"{_WALK}</body>"), "utf-8")
+    found = re.search(r"<title>(\[.*?\])</title>", browse(walked, "--dump-dom").stdout)
+    assert found
+    stops, reached, pictures, requests = json.loads(found[1])
+    links, tables, details = (text.count(tag) for tag in ("<a ", "<table>", "<details"))
+    assert stops == reached == links + tables + details
+    assert pictures == 3
+    assert requests == 0
