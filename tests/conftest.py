@@ -6,6 +6,11 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Tests don't measure time: on a busy machine any example can be slow.
+settings.register_profile("house", deadline=None)
+settings.load_profile("house")
 
 # Beside other work, torch's second thread waits more than it helps: 3 to 30 times slower on two busy cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -139,10 +139,12 @@ def test_ctrl_c_is_clean_in_every_step(built: Path, tmp_path: Path) -> None:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGINT)
         _, errors = process.communicate(timeout=30)
-        seen.add(process.returncode)
+        # An interrupt inside an import can make Python end by the signal itself: a shell says 130 to both.
+        code = 130 if process.returncode == -signal.SIGINT else process.returncode
+        seen.add(code)
         assert "Traceback" not in errors, errors
-        if process.returncode != 0:
-            assert process.returncode == 130, errors
+        if code != 0:
+            assert code == 130, errors
             assert "run the same command again" in errors
     assert 130 in seen
     assert main_job.run(tmp_path).returncode == 0
