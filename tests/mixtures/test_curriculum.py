@@ -60,7 +60,7 @@ def test_held_back_and_skipped_are_what_the_open_shard_has_left(sizes: list[int]
 
 
 def test_numbers_by_hand() -> None:
-    # Two shards of 10 windows of 5 tokens; 13 read: one shard whole, 3 of the other, 7 held back. The next pass
+    # Two shards of 10 windows of 5 tokens; 13 read: one whole, 3 of the other, 7 held back. The next pass
     # begins, at windows of 17 tokens, behind both: each shard of 50 tokens has 2 of those.
     tokens = np.array([50, 50])
     place = enter(Cursor(4).advance(13, 20), 16, KEY, tokens // 5, tokens // 17)

@@ -1,4 +1,4 @@
-"""Findings on somebody's configuration: each planted fault is found with its number, a sound file has none."""
+"""Findings on a configuration: each planted fault is found with its number, a sound file has none."""
 
 from pathlib import Path
 from typing import Any

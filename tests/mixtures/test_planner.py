@@ -102,7 +102,7 @@ def test_a_chain_carries_offsets_over_lengths(tmp_path: Path) -> None:
     assert a.first_shard_offset == 1
     assert a.held_back_windows in {10 - 3, 4 - 3}
     assert a.passes_before == Fraction(17, 14)
-    # At 10 tokens a window a's shards have 5 and 2 windows. A pass is 7; those of the opened shard are skipped.
+    # At 10 tokens a window a's shards have 5 and 2 windows. A pass is 7; the opened shard's are skipped.
     assert a.base_windows == 7 + {7: 5, 1: 2}[a.held_back_windows]
     assert a.offset_windows == 0
     assert second.source("d").passes_before == Fraction(25, 100)

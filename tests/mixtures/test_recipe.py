@@ -70,7 +70,7 @@ def test_inside_a_group_the_blog_keeps_the_released_proportions(stage: str) -> N
 
 
 def test_some_weights_by_hand() -> None:
-    # Stage 2: English web has 63 of 75 points of web; dclm 0.33 of the 0.647 that the list gives to English web.
+    # Stage 2: English web has 63 of 75 points of web; dclm 0.33 of the 0.647 that the list gives it.
     assert smolmix.weights("stage2", "blog")["dclm"] == Fraction(63, 100) * Fraction(330, 647)
     # Stage 3: mathematics and reasoning sets share 13 points: 0.1256 + 0.007 of the published list.
     assert smolmix.weights("stage3", "blog")["2students"] == Fraction(13, 100) * Fraction(30, 1326)
@@ -154,7 +154,8 @@ def test_explain_gives_the_steps_of_a_weight() -> None:
     found = {(d.recipe, d.preset): d for d in smolmix.explain("dclm")}
     assert len(found) == 8
     assert found["stage2", "blog"].as_text() == (
-        "stage2 blog: 3/4 (web: 75%) x 21/25 (web/english: rest) x 330/647 (web/english/dclm: 0.33) = 2079/6470"
+        "stage2 blog: 3/4 (web: 75%) x 21/25 (web/english: rest) "
+        "x 330/647 (web/english/dclm: 0.33) = 2079/6470"
     )
     with pytest.raises(smolmix.explain.__globals__["SourceError"], match="did you mean dclm"):
         smolmix.explain("dclmm")

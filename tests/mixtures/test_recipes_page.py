@@ -1,4 +1,4 @@
-"""The example of docs/recipes.md is a recipe, with the weights that the page says; docs/order.md is enough to port."""
+"""The example of docs/recipes.md is a recipe, with the weights it says; docs/order.md is enough to port."""
 
 import hashlib
 import re
