@@ -2,7 +2,7 @@
 
 ``order`` is over the places (source, pass, shard, window), ``tokens`` over what was read. Both are
 xxh3-128 over a header and one entry a window, so that ranks can hash their own windows and put them in order.
-Cost: places about a million windows a second, tokens about what the disk gives.
+Cost, on one busy core: a million places a second; tokens at about 190 MB/s for windows of 513 ids.
 """
 
 import struct

@@ -3,8 +3,9 @@
 A node reads an equal run of each batch. A visit of a shard to a node begins ``ahead`` steps before the node's
 first window of it and ends with the last of the pass; visits that touch are one. Everything follows from the
 order: the windows of an opened shard are a run of the source's sequence, so its first and last step on each
-node are found from the two ends of the run (and the whole run, where a node is not met there).
-Cost: about 64 look-ups a node and opened shard.
+node are found from the two ends of the run, looked at four times as far while a node is not met there.
+Cost: a few look-ups a node and opened shard, never more than the stage's windows; a visit takes about 200 bytes
+while it is made. Stage 2 at full size on 48 nodes: 75,600 visits in 0.8 s.
 """
 
 from collections.abc import Iterator
@@ -22,8 +23,8 @@ from smolmix.permutation import I64
 from smolmix.plan import Plan
 from smolmix.sequence import Sequence
 
-_ENDS: Final = 32
-"""Windows looked at from each end of a run, a node."""
+_ENDS: Final = 2
+"""Windows a node looked at from each end of a run at first."""
 _BLOCK: Final = 1 << 20
 
 
@@ -122,10 +123,18 @@ def _openings(sequence: Sequence) -> tuple[I64, I64, I64, I64]:
 def _source_visits(order: Order, sequence: Sequence, batch: int, nodes: int) -> list[I64]:
     """Return (node, shard, pass, first step, last step) of every opened shard on every node that reads it."""
     passes, shards, begins, ends = _openings(sequence)
-    parts = []
-    for rows in _blocks(np.minimum(ends - begins, 2 * _ENDS * nodes)):
-        opening, node, first, last = _seen(order, sequence.name, begins[rows], ends[rows], batch, nodes)
-        parts.append([node, shards[rows][opening], passes[rows][opening], first, last])
+    pending, reach, parts = np.arange(begins.size), _ENDS * nodes, []
+    while pending.size:
+        unsettled = []
+        for rows in _blocks(np.minimum((ends - begins)[pending], 2 * reach)):
+            runs = pending[rows]
+            seen = _scan(order, sequence.name, begins[runs], ends[runs], batch, nodes, reach)
+            again = _unsettled(seen, begins[runs], ends[runs], nodes, reach)
+            keep = ~again[seen.run]
+            run = runs[seen.run[keep]]
+            parts.append([seen.node[keep], shards[run], passes[run], seen.first[keep], seen.last[keep]])
+            unsettled.append(runs[again])
+        pending, reach = np.concatenate(unsettled), 4 * reach
     return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
 
@@ -140,45 +149,38 @@ def _blocks(lengths: I64) -> Iterator[slice]:
         begin = end
 
 
-def _seen(
-    order: Order, name: str, begins: I64, ends: I64, batch: int, nodes: int
-) -> tuple[I64, I64, I64, I64]:
-    """Return (row, node, first step, last step) for each node that reads from a run of windows."""
-    reach = _ENDS * nodes
-    found = _scan(order, name, begins, ends, batch, nodes, reach)
-    row, node, first, last, at_first, at_last = found
-    # A node is settled if its first was seen in the head and its last in the tail: nothing lies outside.
-    long = ends - begins > 2 * reach
-    settled = np.bincount(row, (at_first < begins[row] + reach) & (at_last >= ends[row] - reach), begins.size)
-    again = np.flatnonzero(long & (settled < nodes))
-    keep = ~np.isin(row, again)
-    parts = [[one[keep] for one in (row, node, first, last)]]
-    for one in again.tolist():
-        whole = slice(one, one + 1)
-        _, node, first, last, *_ = _scan(order, name, begins[whole], ends[whole], batch, nodes, _BLOCK)
-        parts.append([np.full(node.size, one), node, first, last])
-    row, node, first, last = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return row, node, first, last
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """For each run and node met: the first and last step, and the windows at which these are."""
+
+    run: I64
+    node: I64
+    first: I64
+    last: I64
+    first_window: I64
+    last_window: I64
 
 
-def _scan(
-    order: Order, name: str, begins: I64, ends: I64, batch: int, nodes: int, reach: int
-) -> tuple[I64, I64, I64, I64, I64, I64]:
-    """Look at the first and last ``reach`` windows of each run (all, of one run, if ``reach`` is a block).
-
-    Returns row, node, first and last step, and the windows at which these are.
-    """
-    lengths = ends - begins if reach == _BLOCK else np.minimum(ends - begins, 2 * reach)
-    row = np.repeat(np.arange(begins.size), lengths)
-    place = np.arange(row.size) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    from_head = (place < reach) | (lengths[row] == (ends - begins)[row])
-    j = np.where(from_head, begins[row] + place, ends[row] - lengths[row] + place)
-    index = order.indices_of_drawn(name, j)
-    step, within = np.divmod(index, batch)
-    key = row * nodes + within // (batch // nodes)
+def _scan(order: Order, name: str, begins: I64, ends: I64, batch: int, nodes: int, reach: int) -> _Seen:
+    """Look at the first and the last ``reach`` windows of each run."""
+    lengths = np.minimum(ends - begins, 2 * reach)
+    run = np.repeat(np.arange(begins.size), lengths)
+    place = np.arange(run.size) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    window = np.where(place < reach, begins[run] + place, ends[run] - lengths[run] + place)
+    step, within = np.divmod(order.indices_of_drawn(name, window), batch)
+    key = run * nodes + within // (batch // nodes)
     met, head = np.unique(key, return_index=True)
     tail = key.size - 1 - np.unique(key[::-1], return_index=True)[1]
-    return met // nodes, met % nodes, step[head], step[tail], j[head], j[tail]
+    return _Seen(met // nodes, met % nodes, step[head], step[tail], window[head], window[tail])
+
+
+def _unsettled(seen: _Seen, begins: I64, ends: I64, nodes: int, reach: int) -> NDArray[np.bool_]:
+    """Return the runs of which some node's first or last window may lie between the two ends looked at."""
+    in_head = seen.first_window < begins[seen.run] + reach
+    in_tail = seen.last_window >= ends[seen.run] - reach
+    settled = np.bincount(seen.run, in_head & in_tail, begins.size)
+    result: NDArray[np.bool_] = (ends - begins > 2 * reach) & (settled < nodes)
+    return result
 
 
 def _merged(visits: list[I64], ahead: int) -> tuple[I64, I64, I64, I64, I64]:

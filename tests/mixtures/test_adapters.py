@@ -213,3 +213,42 @@ def test_torchdata_saves_and_resumes(windows: Windows, workers: int) -> None:
         for (inputs, labels), (wanted, others) in zip(rest, whole[taken:], strict=True):
             assert torch.equal(inputs["input"], wanted["input"])
             assert torch.equal(labels, others)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("world", [1, 2])
+def test_torchtitans_own_loader_gives_the_same_stream_and_resumes(
+    windows: Windows, tmp_path: Path, world: int
+) -> None:
+    module = pytest.importorskip(
+        "torchtitan.components.data.loader", reason="a torchtitan that has Grain, on PYTHONPATH"
+    )
+    export("torchtitan", windows, tmp_path / "out")
+    rows = BATCH // world
+
+    def loader(rank: int) -> Any:
+        config = module.GrainDataLoader.Config(dataset=TitanWindows(str(tmp_path / "out")), shuffle=False)
+        return module.GrainDataLoader(
+            config, dp_world_size=world, dp_rank=rank, tokenizer=None, max_context_length=SEQUENCE,
+            num_tokens_per_batch=rows * SEQUENCE,
+        )  # fmt: skip
+
+    loaders = [loader(rank) for rank in range(world)]
+    ranks, shares, state = [iter(one) for one in loaders], [], {}
+    for step in range(20):
+        made = [next(rank) for rank in ranks]
+        shares.append(
+            [
+                step_tokens(inputs["input"], labels, windows, step, slice(r * rows, r * rows + rows))
+                for r, (inputs, labels) in enumerate(made)
+            ]
+        )
+        if step == 7:
+            state = loaders[0].state_dict()
+    assert digest_of_steps(shares) == digest_windows(windows).tokens
+    again = loader(0)
+    again.load_state_dict(state)
+    inputs, _ = next(iter(again))
+    assert np.array_equal(inputs["input"].reshape(-1, SEQUENCE), shares[8][0][:, :-1])
+    for one in (again, *loaders):
+        one.close()
