@@ -41,13 +41,23 @@ class Curriculum:
         """Say what the curriculum is: its last stage, preset and profile."""
         last = self.plans[-1]
         preset = f", {last['preset']}" if last["preset"] else ""
-        return f"{' → '.join(plan['name'] for plan in self.plans)}{preset} ({self.profile})"
+        names = " → ".join(plan["name"] for plan in self.plans)
+        return f"{names}{preset} ({self.profile}){_change(last)}"
 
     @property
     def anchor(self) -> str:
         """Return an identifier for links within the page."""
         last = self.plans[-1]
-        return "-".join(filter(None, (self.profile, last["name"], last["preset"])))
+        which = last["lock"]["hash"][:8] if _change(last) else None
+        return "-".join(filter(None, (self.profile, last["name"], last["preset"], which)))
+
+
+def _change(plan: dict[str, Any]) -> str:
+    """Say how a plan differs from the one of the same name that its recipe gives; empty if it does not."""
+    done = plan["follows"]["lock"].partition("@")[2] if plan["follows"] else ""
+    rest = f", the rest after {int(done):,} steps" if done else ""
+    taken = f", documents retracted at step {plan['retraction']['at_step']:,}" if "retraction" in plan else ""
+    return rest + taken
 
 
 def write_report(build: Path) -> Path:

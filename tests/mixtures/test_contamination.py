@@ -1,6 +1,7 @@
 """Contamination x passes on real shards, against counts made by hand."""
 
 import json
+import re
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -99,6 +100,10 @@ def test_a_retraction_takes_it_away(own_build: Path, report: Path) -> None:
     plan = sample(own_build) / "plans" / "stage2-blog"
     (own_build / "ids").write_text("dclm\tdecoder.py\n", "utf-8")
     run("retract", own_build / "ids", "--plan", plan, "--into", plan.with_name("clean"))
+    page = write_page(own_build).read_text("utf-8")
+    anchors = re.findall(r'<h2 id="([^"]+)">', page)
+    assert len(set(anchors)) == len(anchors) == 2
+    assert "documents retracted at step 0" in page
     rows = json.loads(run("contamination", report, "--plan", plan.with_name("clean"), "--json"))
     read = {(one["stage"], one["benchmark"]): one["tokens_read"] for one in rows if one["source"] == "dclm"}
     assert read["stage2", "gsm8k"] == 0
