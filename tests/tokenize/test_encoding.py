@@ -96,6 +96,14 @@ def test_every_document_ends_with_eos_and_nothing_is_lost(rows: list[list[int]])
     assert seen == [[*row, 128_001] for row in rows]
 
 
+def test_long_documents_take_the_other_way_and_end_the_same() -> None:
+    rows = [list(range(n)) for n in (3000, 0, 1, 2000, 1500)]
+    offsets = np.cumsum([0, *map(len, rows)]).astype(np.int64)
+    ids, ends = end_documents((np.concatenate(rows).astype(np.uint32), offsets), LLAMA_3_2)
+    assert ids.tolist() == [i for row in rows for i in [*row, 128_001]]
+    assert ends.tolist() == [3001, 3002, 3004, 5005, 6506]
+
+
 @pytest.mark.usefixtures("loaded_once")
 def test_a_wrong_engine_is_passed_over_with_a_warning(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
