@@ -18,6 +18,7 @@ from smoldata.errors import InputError, IntegrityError
 from smolmix.cli import app
 from smolmix.order_sql import install_order_macros
 from smolmix.plan import Plan, load_plan
+from smolmix.staging import shard_sizes, timetable
 
 if TYPE_CHECKING:
     from tests.conftest import SmallHouse
@@ -219,3 +220,22 @@ def test_the_same_order_in_sql(house: Path, certified: dict[str, Any], retracted
                 assert connection.execute(ask, [label, *place]).fetchall() == [(wanted_index,)]
         for index in range(0, retracted.windows, retracted.windows // 8):
             assert connection.execute(ask, [label, *retracted.at(index)]).fetchall() == [(index,)]
+
+
+def test_every_shard_that_stands_in_is_staged(retracted: Plan) -> None:
+    assert retracted.folder is not None
+    found = timetable(retracted, shard_sizes(retracted.folder, retracted), nodes=3)
+    there = [
+        (node, found.names[source], shard, range(first, last + 1))
+        for node, source, shard, first, last in zip(
+            *(
+                column.tolist()
+                for column in (found.node, found.source, found.shard, found.first_step, found.last_step)
+            ),
+            strict=True,
+        )
+    ]
+    for index in range(retracted.windows):
+        sample, (step, row) = retracted.at(index), divmod(index, BATCH)
+        place = (row // 2, sample.source, sample.shard)
+        assert any(where == place and step in steps for *where_, steps in there for where in [tuple(where_)])
