@@ -12,6 +12,7 @@ PlanFolder = Annotated[Path, typer.Option(help="A plan's folder, such as build/s
 def add_face_commands(app: typer.Typer) -> None:
     """Add the commands of this module to the program."""
     app.command("figures")(figures_command)
+    app.command("card")(card_command)
 
 
 def figures_command(
@@ -26,4 +27,26 @@ def figures_command(
     from smolmix.figure_files import write_figures
 
     for path in write_figures(build_folder, into, png=png):
+        print(path)
+
+
+def card_command(
+    plan: PlanFolder,
+    out: Annotated[
+        Path | None, typer.Option(help="The card's file; default README.md in the profile's folder.")
+    ] = None,
+    recipe: Annotated[
+        Path | None, typer.Option(help="Your recipe, if it names a registry of its own.")
+    ] = None,
+) -> None:
+    """Write a Hugging Face dataset card of a plan's documents, and croissant.json beside it.
+
+    Example: smolmix card --plan build/sample/plans/stage2-blog --out README.md
+    """
+    from smoldata.registry import load_registry
+    from smolmix.card import write_card
+    from smolmix.recipe import load_recipe
+
+    registry = load_registry(load_recipe(str(recipe)).registry if recipe else None)
+    for path in write_card(plan, out, registry=registry):
         print(path)
