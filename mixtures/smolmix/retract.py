@@ -4,7 +4,8 @@ A window that holds any token of a retracted document is replaced wherever the s
 k on. The rule: the affected sample indices of a source, in ascending order, get the next windows of the
 source's own endless sequence after the last one that the plan draws, leaving out those that hold a retracted
 token or were put in before. So a source keeps its count at every prefix, the past stays as it was, and the
-same ids give the same plan. Cost: a microsecond for each window and pass of the documents.
+same ids give the same plan. Cost: some 25 microseconds a reading of a window: 10,000 documents, read seven
+times each in a stage of 431 million windows, took 2.4 s and 260 MB on a busy machine.
 """
 
 from collections.abc import Collection, Sequence

@@ -5,13 +5,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from smoldata.errors import InputError, RecipeError
+from smolmix.order import Order
 from smolmix.plan import Plan, load_plan
 from smolmix.plan_files import load_chain, write_plan
 from smolmix.planner import plan_stage
 from smolmix.recipe import Recipe, read_recipe
 from smolmix.replan import cut, replan
+from smolmix.sequence import Sequence, source_key
 from smolmix.supply import SourceSupply, Supply, TokenizerFacts
 
 TEXT = """\
@@ -99,3 +103,33 @@ def test_what_does_not_fit(first: Plan) -> None:
         replan([first], 20, recipe(), SUPPLY, profile="hub")
     with pytest.raises(RecipeError, match="the plan has seed 6, recipe 'rest' has 9"):
         replan([first], 7, recipe(more="seed: 9\n"), SUPPLY, profile="hub")
+
+
+@settings(max_examples=60)
+@given(st.integers(1, 19), st.integers(1, 98), st.booleans(), st.data())
+def test_across_the_seam_nothing_is_skipped_or_read_twice(
+    first: Plan, done: int, percent: int, again: bool, data: st.DataObject
+) -> None:
+    plans = [first]
+    steps = [done]
+    plans.append(replan(plans, done, recipe(f"{{a: {percent}%, b: 1%, c: rest}}"), SUPPLY, profile="hub"))
+    if again and plans[-1].steps > 1:
+        steps.append(data.draw(st.integers(1, plans[-1].steps - 1)))
+        plans.append(replan(plans, steps[-1], recipe("{b: 70%, c: rest}"), SUPPLY, profile="hub"))
+    steps.append(plans[-1].steps)
+    assert sum(steps) == first.steps
+    assert [plan.start_step for plan in plans] == [sum(steps[:number]) for number in range(len(plans))]
+    read = [plan.at(i) for plan, seen in zip(plans, steps, strict=True) for i in range(seen * 10)]
+    for name in "abc":
+        sizes = SUPPLY.sources[name].sizes(4)
+        assert sizes is not None
+        endless = Sequence(name, source_key(6, name), sizes, 0, 1)
+        order = Order([endless])
+        numbers = [order.drawn_number(*sample) for sample in read if sample.source == name]
+        assert numbers == list(range(len(numbers)))
+
+
+def test_other_shards_than_those_read_are_refused(first: Plan) -> None:
+    other = dict(SUPPLY.sources) | {"a": SourceSupply("a", np.array([400, 300, 505], np.int64))}
+    with pytest.raises(InputError, match="the shards of 'a' are not those"):
+        replan([first], 7, recipe(), Supply(other, SUPPLY.tokenizer), profile="hub")
