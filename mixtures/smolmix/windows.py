@@ -24,6 +24,7 @@ Tokens = NDArray[Any]
 """uint16 or uint32, as the tokenizer's token width says."""
 MAX_OPEN: Final = 128
 _BLOCK_BYTES: Final = 16 * 2**20
+_FACTS: Final = ("token_width", "vocab_size", "eos_id")
 _DTYPES: Final[dict[int, np.dtype[Any]]] = {2: np.dtype("<u2"), 4: np.dtype("<u4")}
 
 
@@ -48,13 +49,13 @@ class Windows:
         is_bundle = (self.folder / "bundle.json").is_file()
         self.plan: Plan = load_plan(self.folder / "plan" if is_bundle else self.folder)
         self.length = self.plan.sequence_length + 1
-        width, vocab = self.plan.tokenizer.token_width, self.plan.tokenizer.vocab_size
-        if width is None or vocab is None or self.plan.tokenizer.eos_id is None:
-            raise InputError(f"{folder} was planned without data ({self.plan.profile}): nothing to read")
-        self.dtype, self.eos_id, self.vocab_size = _DTYPES[width], self.plan.tokenizer.eos_id, vocab
         shards = (self.folder if is_bundle else self.folder_of_plan()) / "shards.parquet"
         table = read_columns(shards, ["path", "bytes"])
         self._paths, self._bytes = table.column("path"), table.column("bytes").to_pylist()
+        width, vocab, eos = (getattr(self.plan.tokenizer, name) for name in _FACTS)
+        if None in (width, vocab, eos) or self._paths.null_count == len(self._bytes):
+            raise InputError(f"{folder} was planned without data ({self.plan.profile}): nothing to read")
+        self.dtype, self.eos_id, self.vocab_size = _DTYPES[width], int(eos), int(vocab)
         ends = np.cumsum([0, *(source.shards for source in self.plan.sources)])
         if len(self._bytes) != ends[-1]:
             raise IntegrityError(

@@ -1,5 +1,6 @@
 """Exports: a reader from the format, and the trainer's own where installed, give the plan's stream."""
 
+import importlib.util
 import json
 import shutil
 import signal
@@ -321,3 +322,28 @@ def test_mosaic_streaming_keeps_each_global_batch(nodes: int, ranks: int, worker
     real = [np.sort(step) for step in steps if (step >= 0).all()]
     assert np.array_equal(np.concatenate(real)[:samples], np.arange(len(real) * 8)[:samples])
     assert len(real) == samples // 8
+
+
+@pytest.mark.parametrize(
+    ("trainer", "library", "package"),
+    [
+        ("grain", "grain", "grain"),
+        ("torchtitan", "numpy", "numpy"),
+        ("megatron", "megatron.core", "megatron-core"),
+        ("mds", "streaming", "mosaicml-streaming"),
+    ],
+)
+def test_the_code_of_the_readme_runs(
+    trainer: str, library: str, package: str, widths: dict[int, Windows], tmp_path: Path
+) -> None:
+    if importlib.util.find_spec(library.partition(".")[0]) is None:
+        pytest.skip(f"pip install {package}, then run this file again")
+    export(trainer, widths[2], tmp_path / "out")
+    text = (tmp_path / "out/README.md").read_text("utf-8")
+    code = text.partition("```python\n")[2].partition("```")[0]
+    length = {"grain": 20, "mds": 160}.get(trainer)
+    code += f"\nassert len(dataset) == {length}\n" if length else ""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], cwd=tmp_path / "out", capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr.decode()

@@ -14,6 +14,7 @@ import pytest
 from smoldata.errors import InputError, IntegrityError
 from smoldata.files import write_json
 from smolmix import windows as module
+from smolmix.plan import load_plan
 from smolmix.windows import open_windows
 
 PLAN, BUNDLE = "sample/plans/stage2-blog", "sample/bundles/stage2-blog"
@@ -81,10 +82,11 @@ def test_a_plan_without_data_or_with_another_list_is_refused(own_build: Path) ->
         open_windows(folder)
     nulls = pa.nulls(table.num_rows, pa.string())
     column = table.column_names.index("path")
+    plan = load_plan(folder).as_json()
     pq.write_table(table.set_column(column, "path", nulls), folder / "shards.parquet")
     with pytest.raises(InputError, match="planned without data"):
-        open_windows(folder)[0]
-    plan = open_windows(folder).plan.as_json()
+        open_windows(folder)
+    pq.write_table(table, folder / "shards.parquet")
     plan["tokenizer"]["token_width"] = None
     write_json(folder / "plan.json", plan)
     with pytest.raises(InputError, match="planned without data"):
