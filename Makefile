@@ -20,7 +20,7 @@ BUILD   ?= build
 # Company networks: trust what the system trusts, as pip does.
 export UV_SYSTEM_CERTS ?= 1
 
-SELECT = $(if $(RECIPE),--recipe "$(RECIPE)",$(if $(STAGE),--stage "$(STAGE)")) $(if $(PRESET),--preset "$(PRESET)") $(if $(BUDGET),--budget "$(BUDGET)") --build "$(BUILD)"
+SELECT = $(if $(RECIPE),--recipe "$(RECIPE)") $(if $(STAGE),--stage "$(STAGE)") $(if $(PRESET),--preset "$(PRESET)") $(if $(BUDGET),--budget "$(BUDGET)") --build "$(BUILD)"
 TRIAL = $(if $(YES),--yes) $(if $(LIMIT_BYTES),--limit-bytes "$(LIMIT_BYTES)") $(if $(LIMIT_TOKENS),--limit-tokens "$(LIMIT_TOKENS)")
 export SMOL_QUERY = $(Q)
 
@@ -38,6 +38,7 @@ handoff: $(STAMPS)/core ## write the bundle of a stage for the cluster: STAGE= o
 	@$(BIN)/smolmix handoff $(SELECT) --profile "$(PROFILE)"
 
 verify: $(STAMPS)/core ## find any changed byte of a bundle and its shards: BUNDLE=folder
+	@$(if $(BUNDLE),,echo "error: say which bundle: BUNDLE=build/sample/bundles/stage2-blog" >&2; exit 2)
 	@$(BIN)/smolmix verify "$(BUNDLE)"
 
 train: $(STAMPS)/train ## train a tiny SmolLM3 on the bundle of a stage, on this machine: STAGE=

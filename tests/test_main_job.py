@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -151,6 +152,27 @@ def test_ctrl_c_is_clean_in_every_step(built: Path, tmp_path: Path) -> None:
     assert main_job.outputs(tmp_path) == main_job.outputs(built)
 
 
+def test_ctrl_c_while_modules_are_imported_is_clean(tmp_path: Path) -> None:
+    """An interrupt that comes at a given import: moments in time would hit it only by luck."""
+    for module in ("typer", "rich.console", "smolmix.planner_cli"):
+        script = (
+            "import builtins, sys\n"
+            "plain = builtins.__import__\n"
+            "def importing(name, *rest):\n"
+            f"    if name == {module!r}: raise KeyboardInterrupt\n"
+            "    return plain(name, *rest)\n"
+            "from smolmix import quick\n"
+            "builtins.__import__ = importing\n"
+            "sys.argv = ['quick', 'build', '--stage', '2']\n"
+            "quick.main()\n"
+        )
+        line = [sys.executable, "-c", script]
+        done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 130, done.stderr
+        assert done.stderr.startswith("interrupted")
+        assert len(done.stderr.splitlines()) == 1
+
+
 def test_a_second_run_beside_the_first_is_told_to_wait(tmp_path: Path) -> None:
     main_job.lay_out(tmp_path)
     first = subprocess.Popen(
@@ -240,6 +262,59 @@ def test_a_full_disk_is_a_clear_error_and_nothing_is_lost(tmp_path: Path, built:
     done = main_job.run(tmp_path)
     assert done.returncode == 0, done.stderr
     assert main_job.outputs(tmp_path) == main_job.outputs(built)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Mount a file system of its own, which a test can fill and make read-only."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", disk], check=False).returncode:
+        pytest.skip("mounting needs root")
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+def _remount(disk: Path, option: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{option}", disk], check=True)
+
+
+@pytest.mark.system
+def test_a_disk_that_is_full_in_every_step_loses_nothing(
+    tmp_path: Path, small_disk: Path, built: Path
+) -> None:
+    """The disk grows a little each time: documents, tokens, plan, catalog, report are refused in turn."""
+    main_job.lay_out(tmp_path)
+    (tmp_path / "build").symlink_to(small_disk)
+    refused = set()
+    for kilobytes in [300, 700, 1000, 1600, 2000, *range(2400, 4800, 150)]:
+        _remount(small_disk, f"size={kilobytes}k")
+        done = main_job.run(tmp_path, "--workers", "1")
+        assert "Traceback" not in done.stderr, done.stderr
+        assert [path for path in small_disk.rglob("*.tmp-*") if path.stat().st_size] == []
+        if done.returncode == 0:
+            break
+        assert done.returncode == 1
+        assert "the disk is full" in done.stderr, done.stderr
+        refused.add(done.stderr.rpartition("cannot write ")[2].partition(":")[0])
+    assert done.returncode == 0, done.stderr
+    assert len(refused) >= 3, refused
+    assert main_job.outputs(tmp_path) == main_job.outputs(built)
+
+
+@pytest.mark.system
+def test_a_read_only_disk_is_a_clear_error(tmp_path: Path, small_disk: Path) -> None:
+    main_job.lay_out(tmp_path)
+    (tmp_path / "build").symlink_to(small_disk)
+    (small_disk / ".lock").touch()
+    for entries in ("with a lock of an earlier run", "with nothing"):
+        _remount(small_disk, "ro")
+        done = main_job.run(tmp_path)
+        assert done.returncode == 1, entries
+        assert "the file system is read-only" in done.stderr
+        assert "Traceback" not in done.stderr
+        _remount(small_disk, "rw")
+        (small_disk / ".lock").unlink(missing_ok=True)
 
 
 def test_a_build_from_the_hub_is_asked_about_first(tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ _REFUSALS = {
     errno.EFBIG: "the file would pass the size limit of this file system or process",
     errno.EACCES: "permission denied; check who owns the folder",
     errno.EPERM: "permission denied; check who owns the folder",
+    errno.EEXIST: "a file stands where a folder is needed; move it away or choose another --build folder",
+    errno.ENOTDIR: "a file stands where a folder is needed; move it away or choose another --build folder",
     errno.EROFS: "the file system is read-only; choose another --build folder",
 }
 
@@ -139,7 +141,8 @@ def single_writer(folder: Path) -> Iterator[None]:
     folder = Path(folder)
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a+") as lock:
+        lock = (folder / ".lock").open("a+")  # closed below
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -148,7 +151,8 @@ def single_writer(folder: Path) -> Iterator[None]:
             raise BusyError(
                 f"{folder} is in use by {holder}; wait for it, or stop it and run again"
             ) from error
-        lock.truncate(0)
-        lock.write(f"process {os.getpid()}")
-        lock.flush()
+        with storage_errors(folder):
+            lock.truncate(0)
+            lock.write(f"process {os.getpid()}")
+            lock.flush()
         yield

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from smoldata.console import say
 from smoldata.errors import InputError, SmolError, SourceError
-from smoldata.files import remove_leftovers, single_writer
+from smoldata.files import remove_leftovers, single_writer, storage_errors
 
 if TYPE_CHECKING:
     from smoldata.pipeline_types import Limit
@@ -120,7 +120,7 @@ def build(request: Request) -> Built:
         SmolError: see :mod:`smoldata.errors`; nothing half-written is left under a final name.
     """
     job = read_job(request)
-    with single_writer(request.build):
+    with storage_errors(request.build), single_writer(request.build):
         remove_leftovers(request.build)
         if request.profile != "full":
             with _step("documents"):

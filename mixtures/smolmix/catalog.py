@@ -7,8 +7,11 @@ and ``duckdb catalog.duckdb`` works in a bare shell that is started there.
 Cost: one pass over the manifests and plans; a million shards take about a second, documents are not read.
 """
 
+import errno
 import json
+import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from importlib import resources
 from pathlib import Path
@@ -100,7 +103,11 @@ def write_catalog(build: Path, registry: Registry | None = None) -> Path:
     """
     build = Path(build)
     path = build / CATALOG
-    with atomic_path(path) as temporary, duckdb.connect(str(temporary)) as connection:
+    with (
+        atomic_path(path) as temporary,
+        _disk_refusals(temporary),
+        duckdb.connect(str(temporary)) as connection,
+    ):
         connection.execute("SET file_search_path = ?", [str(build)])
         connection.execute("BEGIN")  # one transaction: a commit a statement would take most of the time
         connection.execute(_sql("tables"))
@@ -119,6 +126,20 @@ def write_catalog(build: Path, registry: Registry | None = None) -> Path:
         _create_lookups(connection, plans)
         connection.execute("COMMIT")
     return path
+
+
+@contextmanager
+def _disk_refusals(temporary: Path) -> Iterator[None]:
+    """Raise what DuckDB says of a full disk as the system error that it was; leave no log of its own."""
+    try:
+        yield
+    except duckdb.Error as error:
+        for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            if os.strerror(number) in str(error):
+                raise OSError(number, os.strerror(number)) from error
+        raise
+    finally:
+        Path(f"{temporary}.wal").unlink(missing_ok=True)
 
 
 def _sql(name: str) -> str:

@@ -40,7 +40,7 @@ def _request(
 ) -> Request:
     if bool(stage) == (recipe is not None):
         raise InputError(
-            "say which mixture: STAGE=1, 2, 3, 32k, 64k or mid (--stage), or a RECIPE=file.yaml (--recipe)"
+            "say which mixture: STAGE=1, 2, 3, 32k, 64k or mid (--stage), or a RECIPE=file.yaml (--recipe), not both"
         )
     which = str(recipe) if recipe else stage
     return Request(which, preset or None, parse_profile(profile), budget or None, build_folder)
@@ -54,10 +54,12 @@ def build_command(
     profile: Profile = "sample",
     budget: Budget = "",
     build_folder: Build = DEFAULT_BUILD,
-    workers: Annotated[int, typer.Option(help="Processes; 0: one a core.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Processes; 0: one a core.")] = 0,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a large download.")] = False,
-    limit_bytes: Annotated[int, typer.Option(help="A trial: text bytes of each source; 0: all.")] = 0,
-    limit_tokens: Annotated[int, typer.Option(help="A trial: tokens of each source, about; 0: all.")] = 0,
+    limit_bytes: Annotated[int, typer.Option(min=0, help="A trial: text bytes of each source; 0: all.")] = 0,
+    limit_tokens: Annotated[
+        int, typer.Option(min=0, help="A trial: tokens of each source, about; 0: all.")
+    ] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print no table.")] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Look at everything, even if nothing seems to have changed.")
@@ -151,6 +153,8 @@ def report(
     from smolmix.catalog import write_catalog
     from smolmix.report import write_report
 
+    if not any(build_folder.glob("*/plans")):
+        raise InputError(f"nothing is planned in {build_folder}; run `make mixture STAGE=2` first")
     print(write_catalog(build_folder))
     print(write_report(build_folder))
 

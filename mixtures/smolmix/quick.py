@@ -18,7 +18,18 @@ _NOT_PART_OF_THE_KEY = {"--quiet", "--yes"}
 
 
 def main() -> None:
-    """Recognise a finished build; hand everything else to :mod:`smolmix.cli`."""
+    """Recognise a finished build; hand everything else to :mod:`smolmix.cli`.
+
+    Ctrl-C while modules are imported (from there on the command line has its own handling) is one line too.
+    """
+    try:
+        _main()
+    except KeyboardInterrupt:
+        print("interrupted: run the same command again to go on", file=sys.stderr)
+        sys.exit(130)
+
+
+def _main() -> None:
     arguments = sys.argv[1:]
     if arguments[:1] == ["build"] and "--force" not in arguments:
         message = up_to_date(arguments)

@@ -101,6 +101,17 @@ def test_the_code_digest_sees_an_edit_and_a_rename(tmp_path: Path) -> None:
     assert len({first, second, code_digest([package])}) == 3
 
 
+def test_a_file_in_the_way_of_a_folder_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "build").write_text("")
+    with pytest.raises(StorageError, match="a file stands where a folder is needed"):
+        write_atomic(tmp_path / "build" / "deep" / "plan.json", "{}")
+    with (
+        pytest.raises(StorageError, match="a file stands where a folder is needed"),
+        single_writer(tmp_path / "build"),
+    ):
+        pass
+
+
 def _hold(folder: str, ready: str) -> None:
     with single_writer(Path(folder)):
         Path(ready).touch()
