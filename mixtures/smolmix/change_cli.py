@@ -142,27 +142,32 @@ def retract(
         )
     found = take_out(plans, spans, at_step)
     facts = written.certificate(found, spans, missing)
-    folder = into or plan.resolve().with_name(f"{plan.resolve().name}-retracted-{at_step}")
+    here = plan if plan.name else plan.resolve()
+    folder = into or here.with_name(f"{here.name}-retracted-{at_step}")
     path = written.write_retracted(found.plan, facts, plan, folder)
     if as_json:
         out.print_json(json.dumps(facts))
     else:
         print(written.certificate_text(facts), end="")
     say(f"wrote {path}, {written.CERTIFICATE} and {written.CERTIFICATE_TEXT} beside it")
-    if stale := _followers(plan, plans[-1].lock.hash):
+    for name, done in _followers(plan, plans[-1]):
         say(
-            f"planned after the old lock: {', '.join(stale)}; plan them again with "
-            f"`smolmix replan {folder} --done {found.plan.steps} --recipe ... --budget ... --into ...`"
+            f"{name} was planned after the old lock: plan it again with `smolmix replan {folder} "
+            f"--done {done} --recipe RECIPE --budget BUDGET --into FOLDER`"
         )
 
 
-def _followers(plan: Path, lock: str) -> list[str]:
-    """Return the plans beside one that follow its lock."""
+def _followers(folder: Path, plan: "Plan") -> list[tuple[str, int]]:
+    """Return the plans beside one that follow its lock, and after how many of its steps."""
     from smolmix.plan import load_plan
 
-    beside = [load_plan(path) for path in sorted(plan.resolve().parent.glob("*/plan.json"))]
-    found = [one for one in beside if one.follows and one.follows.lock.partition("@")[0] == lock]
-    return [one.folder.name for one in found if one.folder]
+    found = []
+    for path in sorted(folder.resolve().parent.glob("*/plan.json")):
+        follows = load_plan(path).follows
+        lock, _, steps = follows.lock.partition("@") if follows else ("", "", "")
+        if lock == plan.lock.hash:
+            found.append((path.parent.name, int(steps) if steps else plan.steps))
+    return found
 
 
 def bundle(

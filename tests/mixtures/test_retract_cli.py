@@ -164,6 +164,18 @@ def test_the_same_ids_give_the_same_bytes(house: Path, retracted: Plan) -> None:
     shutil.rmtree(again)
 
 
+def test_plans_that_follow_the_old_lock_are_named(own_build: Path) -> None:
+    plans = own_build / "sample" / "plans"
+    (own_build / "ids").write_text("dclm\tdecoder.py\n", "utf-8")
+    arguments = ["retract", str(own_build / "ids"), "--plan", str(plans / "stage1-blog"), "--at-step", "39"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0
+    assert (plans / "stage1-blog-retracted-39" / "certificate.txt").is_file()
+    told = " ".join(result.stderr.split())
+    assert "stage2-blog was planned after the old lock" in told
+    assert "--done 40 --recipe" in told
+
+
 def test_elsewhere_the_shards_are_still_found(house: Path, tmp_path: Path) -> None:
     run("retract", house / "ids.txt", "--plan", house / "plans" / "trial", "--into", tmp_path / "new")
     moved = load_plan(tmp_path / "new")
