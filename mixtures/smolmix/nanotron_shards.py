@@ -16,7 +16,7 @@ from smoldata.errors import InputError
 from smoldata.files import storage_errors
 from smolmix.nanotron import SHARDS_FOLDER
 from smolmix.plan import Plan, SourcePlan, load_plan
-from smolmix.verify import shard_path
+from smolmix.windows import shard_path
 
 
 def link_shards(bundle: Path, into: Path, root: Path | None = None) -> int:

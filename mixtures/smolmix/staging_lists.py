@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import asdict
 from fractions import Fraction
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from smolmix.literals import fraction_text
 from smolmix.plan import Plan
 from smolmix.shard_table import read_columns
 from smolmix.staging import NodeDisk, Timetable
+from smolmix.windows import below_root
 
 FORMAT_VERSION = 1
 
@@ -30,11 +31,6 @@ def shard_names(folder: Path, plan: Plan) -> dict[str, list[str | None]]:
     names = [None if path is None else below_root(path) for path in column]
     ends = np.cumsum([0, *(source.shards for source in plan.sources)]).tolist()
     return {one.name: names[b:e] for one, b, e in zip(plan.sources, ends, ends[1:], strict=False)}
-
-
-def below_root(path: str) -> str:
-    """Return a path of a shard list without its leading ``..``."""
-    return PurePosixPath(*(part for part in PurePosixPath(path).parts if part != "..")).as_posix()
 
 
 def fetches(

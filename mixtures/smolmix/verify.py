@@ -10,12 +10,13 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal
 
 from smoldata.console import progress
 from smoldata.errors import InputError
 from smolmix.bundle import FORMAT_VERSION, digest_file, index_text
+from smolmix.windows import shard_path
 
 Kind = Literal["missing", "extra", "size", "content"]
 
@@ -81,14 +82,6 @@ def verify_bundle(bundle: Path, root: Path | None = None, workers: int | None = 
     differences += _check_all(shards, workers, "verifying shards")
     checked = sum(one.bytes for one in [*files, *shards])
     return VerifyReport(index["lock"], len(files) + 1, len(shards), virtual, checked, tuple(differences))
-
-
-def shard_path(bundle: Path, path: str, root: Path | None) -> Path:
-    """Return where a shard of ``shards.parquet`` lies: below the bundle, or below ``root``."""
-    if root is None:
-        return bundle / path
-    parts = PurePosixPath(path).parts
-    return root.joinpath(*(part for part in parts if part != ".."))
 
 
 def _read_index(bundle: Path) -> tuple[dict[str, Any], list[Difference]]:

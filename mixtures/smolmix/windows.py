@@ -28,11 +28,14 @@ _FACTS: Final = ("token_width", "vocab_size", "eos_id")
 _DTYPES: Final[dict[int, np.dtype[Any]]] = {2: np.dtype("<u2"), 4: np.dtype("<u4")}
 
 
+def below_root(path: str) -> str:
+    """Return a path of a shard list without its leading ``..``."""
+    return PurePosixPath(*(part for part in PurePosixPath(path).parts if part != "..")).as_posix()
+
+
 def shard_path(folder: Path, path: str, root: Path | None) -> Path:
     """Return where a shard lies: below ``folder``, or below ``root`` without the leading ``..``."""
-    if root is None:
-        return folder / path
-    return root.joinpath(*(part for part in PurePosixPath(path).parts if part != ".."))
+    return folder / path if root is None else root / below_root(path)
 
 
 class Windows:

@@ -17,7 +17,8 @@ from smolmix.catalog import write_catalog
 from smolmix.cli import app
 from smolmix.plan import load_plan
 from smolmix.staging import disks, shard_sizes, timetable
-from smolmix.staging_lists import below_root, fetches, removals, s5cmd_lines, shard_names, write_timetable
+from smolmix.staging_lists import fetches, removals, s5cmd_lines, shard_names, write_timetable
+from smolmix.windows import below_root
 
 PLAN, BUNDLE = "sample/plans/stage2-blog", "sample/bundles/stage2-blog"
 
