@@ -23,6 +23,7 @@ import duckdb
 from smoldata.errors import IntegrityError
 from smoldata.files import atomic_path
 from smoldata.registry import Registry, load_registry
+from smolmix.contamination import contamination_rows
 from smolmix.literals import fraction_text
 from smolmix.plan import Plan, load_plan
 
@@ -122,7 +123,7 @@ def write_catalog(build: Path, registry: Registry | None = None) -> Path:
         _create_views(connection)
         plans = [load_plan(path) for path in sorted(build.glob("*/plans/*/plan.json"))]
         _load_reconciliation(connection, build, plans)
-        _load_contamination(connection, build)
+        _insert(connection, "contamination", contamination_rows(build))
         _create_lookups(connection, plans)
         connection.execute("COMMIT")
     return path
@@ -195,24 +196,6 @@ def _load_reconciliation(connection: duckdb.DuckDBPyConnection, build: Path, pla
             counts = (one.windows, one.tokens, one.tokenized, one.consumed)
             rows.append((*label, one.domain, one.source, *texts, *percents, drawn, *counts))
         _insert(connection, "reconciliation", rows)
-
-
-def _load_contamination(connection: duckdb.DuckDBPyConnection, build: Path) -> None:
-    """Add what the plans read of benchmarks, for each profile that has a decontamination report."""
-    from smolmix.contamination import REPORT, profile_exposures
-
-    for report in sorted(build.glob(f"*/{REPORT}")):
-        rows = []
-        for one in profile_exposures(report.parent):
-            passes, exposure = (
-                None if value is None else fraction_text(value) for value in (one.passes, one.exposure)
-            )
-            names = (one.profile, one.plan, one.stage, one.benchmark, one.source)
-            counts = (one.documents, one.matched_tokens)
-            rows.append(
-                (*names, *counts, _decimal(passes), passes, _decimal(exposure), exposure, one.tokens_read)
-            )
-        _insert(connection, "contamination", rows)
 
 
 def find_ledger(profile: Path, lock: str) -> Path | None:

@@ -189,6 +189,25 @@ def profile_exposures(profile: Path) -> list[Exposure]:
     return exposures(plans, read_report(report))
 
 
+def contamination_rows(build: Path) -> list[tuple[str | int | float | None, ...]]:
+    """Return the rows of the catalog for each profile that has a report; fractions as number and as text."""
+    found = [one for report in sorted(build.glob(f"*/{REPORT}")) for one in profile_exposures(report.parent)]
+    return [
+        (
+            *(one.profile, one.plan, one.stage, one.benchmark, one.source),
+            *(one.documents, one.matched_tokens),
+            *_number_and_text(one.passes),
+            *_number_and_text(one.exposure),
+            one.tokens_read,
+        )
+        for one in found
+    ]
+
+
+def _number_and_text(value: Fraction | None) -> tuple[float | None, str | None]:
+    return (None, None) if value is None else (float(value), fraction_text(value))
+
+
 HEADS: Final = (
     "benchmark", "source", "stage", "documents", "matched tokens", "passes", "tokens x passes", "tokens read",
 )  # fmt: skip
