@@ -264,11 +264,15 @@ def export(
 
 @app.command("import")
 def import_(
-    kind: Annotated[str, typer.Argument(help="megatron (.bin with .idx) or numpy (.npy or flat .bin).")],
+    kind: Annotated[
+        str, typer.Argument(help="megatron (.bin and .idx), numpy (.npy, flat .bin) or mds (folder).")
+    ],
     files: Annotated[list[Path], typer.Argument(help="Token files.")],
     source: Annotated[str, typer.Option(help="Name of the source that they become.")],
     tokens: Annotated[Path, typer.Option(help="Folder that holds a folder of shards a source.")],
-    dtype: Annotated[str, typer.Option(help="NumPy type of headerless files.")] = "<u2",
+    dtype: Annotated[
+        str, typer.Option(help="NumPy type of headerless files, and of MDS columns stored as bytes.")
+    ] = "<u2",
     tokenizer: TokenizerOption = "llama-3.2",
     eos: EosOption = None,
     as_json: JsonOption = False,
@@ -286,10 +290,14 @@ def import_(
     if as_json:
         print(json.dumps([asdict(one) for one in found], indent=2))
         return
-    columns = ("file", "tokens", "documents", "BOS", "missing EOS", "highest id", "ids are")
+    columns = ("file", "tokens", "documents", "BOS", "missing EOS", "highest id", "linked, or why copied")
     counts = [(f.tokens, f.documents, f.bos, f.missing_eos, f.highest_id) for f in found]
     rows = [
-        (one.path, *(f"{number:,}" for number in numbers), "linked" if one.linked else "converted")
+        (
+            one.path,
+            *(f"{number:,}" for number in numbers),
+            "linked" if one.linked else f"copied: {one.why_copied}",
+        )
         for one, numbers in zip(found, counts, strict=True)
     ]
     table(f"imported into {source}, provenance unknown", columns, rows, right=columns[1:6])

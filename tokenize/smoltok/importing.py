@@ -1,15 +1,16 @@
 """Token files of others → a manifest of ours: linked, not copied, and counted before anything is believed.
 
 ``megatron``: ``.bin`` + ``.idx`` (MMIDIDX version 1). ``numpy``: flat ids, a ``.npy`` or headerless
-``.bin`` of a known width, documents found by their EOS. The ids are read once: documents, tokens, BOS,
-missing EOS, highest id. A layout that is already ours (little-endian unsigned ids of the tokenizer's width,
-no header) is hard-linked or symlinked; any other is converted. Provenance is recorded as ``unknown``: who
-chose the text, and with which tokenizer, no file tells. Cost: one read; a conversion costs one write.
+``.bin`` of a known width, documents found by their EOS. ``mds``: Mosaic's folders (:mod:`smoltok.mds`).
+The ids are read once: documents, tokens, BOS, missing EOS, highest id. A layout that is already ours
+(little-endian unsigned ids of the tokenizer's width, no header) is hard-linked or symlinked; any other is
+converted, and the reason is told. Provenance is recorded as ``unknown``: who chose the text, and with which
+tokenizer, no file tells. Cost: one read; a conversion costs one write.
 """
 
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from smoldata.errors import SourceError
 from smoldata.files import atomic_path, single_writer, write_atomic, xxh3_128
 from smoltok.blocks import BlockDigest
 from smoltok.manifest import ShardRow, write_manifest
+from smoltok.mds import read_mds
 from smoltok.ordering import FILE_ORDER
 from smoltok.shards import DOCS, INDEX, METADATA, metadata_text
 from smoltok.split import TRAIN
@@ -46,6 +48,18 @@ class Foreign:
     """Memory-mapped [tokens]."""
     ends: NDArray[np.int64] | None
     """Where documents end; None: the EOS tells."""
+    is_flat: bool = True
+    """Whether the ids lie in the file one after the other."""
+
+    def why_not_linked(self, dtype: str) -> str:
+        """Return why the file cannot serve as a shard of that type as it lies; empty if it can."""
+        if not self.is_flat:
+            return "its samples have headers between them"
+        if self.first_byte:
+            return f"its ids begin at byte {self.first_byte}"
+        if np.dtype(self.dtype) != np.dtype(dtype):
+            return f"its ids are {np.dtype(self.dtype).name}, the tokenizer's are {np.dtype(dtype).name}"
+        return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +75,8 @@ class Imported:
     highest_id: int
     linked: bool
     """Whether the ids were linked; else they were converted to the tokenizer's width."""
+    why_copied: str
+    """Why they could not be linked; empty if they were."""
 
 
 def import_shards(
@@ -75,16 +91,17 @@ def import_shards(
     folder = tokens / source
     with single_writer(folder):
         found, rows = [], []
-        for number, path in enumerate(files):
-            imported, row = _import(KINDS[kind](path, dtype), source, folder, number, tokenizer)
+        foreign = (one for path in files for one in KINDS[kind](path, dtype))
+        for number, one in enumerate(foreign):
+            imported, row = _import(one, source, folder, number, tokenizer)
             found.append(imported)
             rows.append(row)
         write_manifest(folder, rows)
     return found
 
 
-def read_megatron(path: Path, _: str) -> Foreign:
-    """Open ``x.bin`` with ``x.idx``. Raises SourceError."""
+def read_megatron(path: Path, _: str) -> Iterator[Foreign]:
+    """Yield ``x.bin`` with ``x.idx``. Raises SourceError."""
     index = path.with_suffix(".idx")
     data = _bytes(index)
     if data[:9] != _MEGATRON_MAGIC or len(data) < 34:  # noqa: PLR2004 - bytes of the header
@@ -104,11 +121,11 @@ def read_megatron(path: Path, _: str) -> Foreign:
     ids = _flat(path, dtype, 0)
     if len(ends) and (int(ends[-1]) != len(ids) or bool(np.any(np.diff(ends) <= 0))):
         raise SourceError(f"{index} ends at token {int(ends[-1]):,}, {path} has {len(ids):,}")
-    return Foreign(path, dtype, 0, ids, ends)
+    yield Foreign(path, dtype, 0, ids, ends)
 
 
-def read_numpy(path: Path, dtype: str) -> Foreign:
-    """Open a ``.npy`` file, or a headerless one of a given type. Raises SourceError."""
+def read_numpy(path: Path, dtype: str) -> Iterator[Foreign]:
+    """Yield a ``.npy`` file, or a headerless one of a given type. Raises SourceError."""
     first = 0
     if path.suffix == ".npy":
         try:
@@ -120,10 +137,19 @@ def read_numpy(path: Path, dtype: str) -> Foreign:
             raise SourceError(
                 f"{path} holds {array.dtype} of shape {array.shape}; flat integer ids are wanted"
             )
-    return Foreign(path, dtype, first, _flat(path, dtype, first), None)
+    yield Foreign(path, dtype, first, _flat(path, dtype, first), None)
 
 
-KINDS: dict[str, Callable[[Path, str], Foreign]] = {"megatron": read_megatron, "numpy": read_numpy}
+def _read_mds(path: Path, dtype: str) -> Iterator[Foreign]:
+    for shard in read_mds(path, dtype):
+        yield Foreign(shard.path, shard.ids.dtype.str, 0, shard.ids, shard.ends, is_flat=False)
+
+
+KINDS: dict[str, Callable[[Path, str], Iterator[Foreign]]] = {
+    "megatron": read_megatron,
+    "numpy": read_numpy,
+    "mds": _read_mds,
+}
 
 
 def _import(
@@ -139,8 +165,8 @@ def _import(
             f"{tokenizer.vocab_size:,}: it is of another tokenizer or another type (--dtype)"
         )
     path = folder / f"{number:05d}.ds"
-    linked = np.dtype(foreign.dtype) == np.dtype(tokenizer.dtype) and foreign.first_byte == 0
-    digest = _link(foreign.path, path) if linked else _convert(foreign.ids, path, tokenizer.dtype)
+    why_copied = foreign.why_not_linked(tokenizer.dtype)
+    digest = _link(foreign.path, path) if not why_copied else _convert(foreign.ids, path, tokenizer.dtype)
     write_atomic(path.with_name(path.name + INDEX), ends.astype("<u8").tobytes())
     text = metadata_text(tokenizer.name, tokenizer.token_width, len(foreign.ids))
     write_atomic(path.with_name(path.name + METADATA), text)
@@ -152,7 +178,8 @@ def _import(
         bos=0 if tokenizer.bos_id is None else _count(foreign.ids, tokenizer.bos_id),
         missing_eos=int(np.count_nonzero(foreign.ids[ends - 1] != tokenizer.eos_id)),
         highest_id=highest,
-        linked=linked,
+        linked=not why_copied,
+        why_copied=why_copied,
     )
     return imported, _row(
         path, imported, Origin(source, TRAIN, foreign.path.name, tokenizer, FILE_ORDER), digest

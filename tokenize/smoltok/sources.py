@@ -1,7 +1,7 @@
 """Documents in: a source's manifest and its Parquet files → batches of texts of a bounded size.
 
 Reads the two columns that tokenization needs. A text that is missing or not UTF-8 is refused with the file
-and the row: the documents contract promises neither can happen. Cost: about 16 MB of text in memory at a
+and the row: the documents contract promises neither can happen. Cost: about 32 MB of text in memory at a
 time.
 """
 
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from smoldata.errors import SourceError
 from smoltok.manifest import MANIFEST
 
-_BATCH_BYTES = 2 << 20
+_BATCH_BYTES = 4 << 20
 """Small enough that the allocator reuses its memory, large enough that a call costs nothing."""
 _FEWEST_ROWS, _MOST_ROWS = 16, 1 << 16
 
@@ -89,7 +89,7 @@ def document_files(folder: Path) -> list[DocumentFile]:
 
 
 def read_texts(path: Path) -> Iterator[Texts]:
-    """Yield a file's documents in batches of about 2 MB of text. Raises SourceError naming file and row."""
+    """Yield a file's documents in batches of about 4 MB of text. Raises SourceError naming file and row."""
     row = 0
     try:
         with _open(path) as file:
@@ -130,7 +130,7 @@ def _rows_per_batch(file: Any) -> int:
 
 
 def _bounded(batch: Any) -> Iterator[Any]:
-    """Cut a batch whose documents are longer than the file's average into parts of at most 4 MB."""
+    """Cut a batch whose documents are longer than the file's average into parts of at most 8 MB."""
     lengths = np.asarray(pc.fill_null(pc.binary_length(batch.column("text")), 0))
     ends = np.cumsum(lengths, dtype=np.int64)
     first = 0
