@@ -87,21 +87,36 @@ def pass_table(key: Lanes, sizes: I64, pass_: int) -> PassTable:
     return PassTable(shards, np.cumsum(ordered) - ordered)
 
 
-_PERMUTED: Final[OrderedDict[tuple[Lanes, int], U32]] = OrderedDict()
-"""The opening orders used last: stages of a curriculum share them, they depend on no window."""
-_PERMUTED_BYTES: Final = 8 * 2**20
+@dataclass(slots=True)
+class _Recent:
+    """The opening orders used last: stages of a curriculum share them, they depend on no window."""
+
+    orders: OrderedDict[tuple[Lanes, int], U32] = field(default_factory=OrderedDict)
+    shards: int = 0
+    """Of all orders kept."""
+
+    def put(self, key: tuple[Lanes, int], order: U32) -> None:
+        self.orders[key] = order
+        self.shards += order.size
+        while self.shards > _RECENT_SHARDS or len(self.orders) > _RECENT_ORDERS:
+            self.shards -= self.orders.popitem(last=False)[1].size
+
+
+_RECENT_SHARDS: Final = 2 * 2**20
+"""Four bytes each."""
+_RECENT_ORDERS: Final = 1024
+_RECENT: Final = _Recent()
 
 
 def opening_order(key: Lanes, shards: int) -> I64:
     """Return the ordinals of a source's shards in the order in which the pass of that key opens them."""
-    if (known := _PERMUTED.pop((key, shards), None)) is None:
+    known = _RECENT.orders.get((key, shards))
+    if known is None:
         lane_a, lane_b = derive(key, _SHARDS_TAG)
         lanes = (np.array([lane_a], np.uint32), np.array([lane_b], np.uint32))
         count, everywhere = np.array([shards], np.int64), np.arange(shards, dtype=np.int64)
         known = permute_many(lanes, count, np.zeros(shards, np.intp), everywhere).astype(np.uint32)
-    _PERMUTED[key, shards] = known
-    while sum(one.nbytes for one in _PERMUTED.values()) > _PERMUTED_BYTES:
-        _PERMUTED.popitem(last=False)
+        _RECENT.put((key, shards), known)
     return known.astype(np.int64)
 
 

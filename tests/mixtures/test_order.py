@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smoldata.errors import InputError
+from smolmix import sequence as one_source
 from smolmix.apportion import largest_remainder
 from smolmix.derivation import weights
 from smolmix.order import Order, _floor_of_product, descend
@@ -267,3 +268,22 @@ def test_a_scaled_down_stage_stays_within_its_bound_everywhere() -> None:
             for name, count in counts.items():
                 worst[name] = max(worst[name], abs(Fraction(drawn[name] * total - count * k, total)))
         assert all(worst[name] <= bounds.get(name, 0) for name in counts)
+
+
+def test_opening_orders_are_kept_within_bounds_and_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    places = [((key, 7), size) for key in range(40) for size in (1, 9)]
+    monkeypatch.setattr(one_source, "_RECENT", kept := one_source._Recent())
+    wanted = [one_source.opening_order(key, size).tolist() for key, size in places]
+    assert len(kept.orders) == len(places)
+    assert [one_source.opening_order(key, size).tolist() for key, size in places] == wanted
+    monkeypatch.setattr(one_source, "_RECENT_SHARDS", 100)
+    monkeypatch.setattr(one_source, "_RECENT_ORDERS", 12)
+    for (key, size), order in zip(places, wanted, strict=True):
+        assert one_source.opening_order(key, size).tolist() == order
+        assert sorted(order) == list(range(size))
+    one_source.opening_order((1, 1), 95)
+    assert kept.shards == sum(one.size for one in kept.orders.values()) <= 100
+    for number in range(30):
+        one_source.opening_order((number, 3), 2)
+    assert len(kept.orders) == 12
+    assert [one_source.opening_order(key, size).tolist() for key, size in places] == wanted
