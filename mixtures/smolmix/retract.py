@@ -226,11 +226,12 @@ def _locked(plan: Plan, changes: Changes, at_step: int) -> Plan:
     documents = {(span.source, span.document) for span in changes.spans if span.document is not None}
     finding = Finding(
         "retracted-documents",
-        "info",
+        "warning",
         None,
-        f"{len(documents):,} documents are retracted from step {at_step:,} on; "
-        f"{facts.windows:,} windows are replaced",
-        "train with a loader that follows the plan: nanotron's own loader reads whole folders of shards",
+        f"{len(documents):,} documents are retracted from step {at_step:,} on: {facts.windows:,} windows are "
+        "replaced; nanotron's own loader reads whole folders of shards and does not follow that",
+        "train with a loader that follows the plan (smoltrain, an export), or tokenize the sources again "
+        "without the documents",
     )
     kept = tuple(one for one in plan.findings if one.code != finding.code)
     return replace(

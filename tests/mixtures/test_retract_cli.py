@@ -132,6 +132,7 @@ def test_the_trainer_reads_the_replacements(house: Path, certified: dict[str, An
     bundle = house / "bundles" / "clean"
     run("bundle", retracted.folder, "--into", bundle, "--recipe", house / "trial.yaml")
     assert verify_bundle(bundle).ok
+    assert f"3 documents are retracted from step {STEP} on" in (bundle / "README.md").read_text("utf-8")
     loader = open_loader(bundle)
     shards = {(row["source"], row["ordinal"]): row["path"] for row in retracted.shards().to_pylist()}
     for row in certified["windows_replaced"]:
