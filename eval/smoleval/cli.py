@@ -9,6 +9,7 @@ from smoldata.console import run_command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from fractions import Fraction
 
     from smoleval.scores import Score
 
@@ -68,7 +69,7 @@ def heldout(
             raise
         say(f"no bits per byte: {error}")
         pieces = None
-    from smoleval.heldout import Settings, score_checkpoint, validation_splits
+    from smoleval.heldout import Settings, score_checkpoint, unscored, validation_splits
 
     settings = Settings(length or opened.sequence_length, max_tokens)
     with progress("held-out loss", len(validation_splits(opened))) as advance:
@@ -76,6 +77,18 @@ def heldout(
     path = out or default_out(folder)
     write_scores(scores, path)
     _show(scores, path, as_json=as_json)
+    _say_unscored(*unscored(opened))
+
+
+def _say_unscored(names: "Sequence[str]", weight: "Fraction") -> None:
+    """Say what the mixture's loss leaves out: a source with little text may have no validation document."""
+    from smoldata.console import say
+
+    if names:
+        say(
+            f"(mixture) is over {float(100 * (1 - weight)):.1f} % of the planned weight; no validation text: "
+            f"{', '.join(names)}; a larger `validation` in the recipe reserves more"
+        )
 
 
 def newest_checkpoint(path: Path) -> Path:

@@ -91,6 +91,13 @@ def validation_splits(bundle: Bundle) -> list[Split]:
     return found
 
 
+def unscored(bundle: Bundle) -> tuple[list[str], Fraction]:
+    """Return the planned sources without validation text, and the weight that they have in the plan."""
+    scored = {split.source for split in validation_splits(bundle)}
+    left = [one for one in bundle.plan.sources if one.weight and one.name not in scored]
+    return [one.name for one in left], sum((one.weight for one in left), Fraction(0))
+
+
 def score_checkpoint(
     checkpoint: Path,
     bundle: Bundle,

@@ -40,7 +40,8 @@ def _request(
 ) -> Request:
     if bool(stage) == (recipe is not None):
         raise InputError(
-            "say which mixture: STAGE=1, 2, 3, 32k, 64k or mid (--stage), or a RECIPE=file.yaml (--recipe), not both"
+            "say which mixture: STAGE=1, 2, 3, 32k, 64k or mid (--stage), "
+            "or a RECIPE=file.yaml (--recipe), not both"
         )
     which = str(recipe) if recipe else stage
     return Request(which, preset or None, parse_profile(profile), budget or None, build_folder)

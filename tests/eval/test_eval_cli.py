@@ -50,10 +50,13 @@ def test_a_trained_run_is_scored(
 
     bundle, out = str(small_house.bundle), tmp_path / "sample" / "runs" / "trial"
     smoltrain.cli.app(["train", "--bundle", bundle, "--steps", "2", "--out", str(out)], standalone_mode=False)
-    assert "not nanotron" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "not nanotron" in said
+    assert "proved: the ledger equals the plan" in said
     smoleval.cli.app(["heldout", "--build", str(tmp_path), "--max-tokens", "300"], standalone_mode=False)
     seen = capsys.readouterr()
     assert "(mixture)" in seen.out
     assert "no bits per byte: " in seen.err
+    assert "no validation text" not in seen.err
     table = pq.read_table(out / "scores" / "heldout-step-0000002.parquet")
     assert set(table.column("subset").to_pylist()) == {"asyncio", "email", "idlelib", "json", "(mixture)"}

@@ -3,10 +3,12 @@
 import json
 import math
 import shutil
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -14,7 +16,14 @@ torch = pytest.importorskip("torch", reason="torch is missing: run `make setup-t
 
 from smoldata.errors import InputError  # noqa: E402 - after the check for torch
 from smoldata.files import xxh3_128  # noqa: E402
-from smoleval.heldout import MIXTURE, Settings, ratio, score_checkpoint, validation_splits  # noqa: E402
+from smoleval.heldout import (  # noqa: E402
+    MIXTURE,
+    Settings,
+    ratio,
+    score_checkpoint,
+    unscored,
+    validation_splits,
+)
 from smoleval.scores import SCORE_SCHEMA, Score, write_scores  # noqa: E402
 from smoltok.shards import open_shard  # noqa: E402
 from smoltrain import checkpoint as checkpoints  # noqa: E402
@@ -115,6 +124,18 @@ def test_the_mixture_follows_the_planned_weights(bundle: Bundle, scores: list[Sc
     loss = {score.subset: score.value or 0 for score in scores if score.metric == "loss"}
     weights = {source.name: float(source.weight) for source in bundle.plan.sources}
     assert loss[MIXTURE] == pytest.approx(sum(weights[name] * loss[name] for name in weights))
+
+
+def test_what_the_mixture_leaves_out_is_known(small_house: "SmallHouse", tmp_path: Path) -> None:
+    """Two sources lose their validation rows: 10 % + 30 % of the planned weight."""
+    build = shutil.copytree(small_house.build, tmp_path / "sample")
+    bundle = open_bundle(build / small_house.bundle.relative_to(small_house.build))
+    assert unscored(bundle) == ([], 0)
+    for source in ("email", "json"):
+        (manifest,) = build.glob(f"tokens/*/{source}/manifest.parquet")
+        table = pq.read_table(manifest)
+        pq.write_table(table.filter(pc.field("split") != "validation"), manifest)
+    assert unscored(bundle) == (["email", "json"], Fraction(2, 5))
 
 
 def test_validation_text_is_in_no_training_shard(bundle: Bundle) -> None:

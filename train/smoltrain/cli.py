@@ -107,13 +107,19 @@ def _show(result: "Result", *, as_json: bool) -> None:
     import json
     from dataclasses import asdict
 
-    from smoldata.console import table
+    from smoldata.console import say, table
 
     values = {**asdict(result), "run": str(result.run)}
     if as_json:
         print(json.dumps(values, indent=2))
         return
+    here = Path.cwd()
+    values["run"] = str(result.run.relative_to(here) if result.run.is_relative_to(here) else result.run)
     table("", ["training", "value"], [[key.replace("_", " "), _cell(value)] for key, value in values.items()])
+    say(
+        f"proved: the ledger equals the plan, window for window, over {result.steps:,} steps "
+        f"({result.ledger_windows:,} windows); loss {result.first_loss:.2f} -> {result.last_loss:.2f}"
+    )
 
 
 def _cell(value: object) -> str:
