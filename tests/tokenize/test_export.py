@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -63,6 +64,37 @@ def test_datatroves_way_of_loading_works(folder: Path) -> None:
     from datatrove.utils.tokenization import load_tokenizer
 
     assert load_tokenizer(str(folder / "tokenizer.json")).get_vocab_size() == 128_256
+
+
+def test_lighteval_loads_it(folder: Path) -> None:
+    """Through lighteval's own loader of tokenizers, offline: `python -m pip install lighteval==0.13.0`."""
+    module = pytest.importorskip(
+        "lighteval.models.transformers.transformers_model", reason="python -m pip install lighteval==0.13.0"
+    )
+    settings = SimpleNamespace(
+        tokenizer=None, model_name=str(folder), subfolder=None, revision="main", trust_remote_code=False
+    )
+    # Its loader reads two attributes of a model; the weights of one are not wanted here.
+    model = SimpleNamespace(config=settings, max_length=4096)
+    tokenizer = module.TransformersModel._create_auto_tokenizer(model)
+    assert len(tokenizer) == 128_256
+    assert tokenizer(["Hello world"])["input_ids"] == smoltok.encode(["Hello world"])
+
+
+def test_trl_renders_and_tokenizes_a_chat_with_it(loaded: Any) -> None:
+    """Through TRL's own data functions: `python -m pip install trl==1.16.0`."""
+    data = pytest.importorskip("trl.data_utils", reason="python -m pip install trl==1.16.0")
+    messages = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}]
+    text = data.apply_chat_template({"messages": messages}, loaded)["text"]
+    assert text.rstrip() == "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\nyo<|im_end|>"
+    ids = loaded(text)["input_ids"]
+    assert (ids.count(128_011), ids.count(128_012)) == (2, 2)
+
+
+def test_nanotrons_check_of_the_vocabulary_passes(loaded: Any) -> None:
+    """As nanotron compares its model's vocab_size with the tokenizer's, and ours with the shards'."""
+    assert len(loaded) == smoltok.LLAMA_3_2.vocab_size
+    assert max(loaded.get_vocab().values()) == smoltok.LLAMA_3_2.vocab_size - 1
 
 
 def test_the_base_tokenizer_ends_with_end_of_text(tmp_path: Path) -> None:

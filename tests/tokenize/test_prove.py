@@ -43,6 +43,18 @@ def test_shuffled_documents_come_back_too(documents: Path, tmp_path: Path) -> No
     assert prove_round_trip(LLAMA_3_2, documents=documents / "library", tokens=folder) > 500_000
 
 
+def test_documents_that_chunks_cut_are_joined_again(documents: Path, tmp_path: Path) -> None:
+    def compared(order: DocumentOrder, name: str) -> int:
+        tokens = tmp_path / name
+        build_tokens("library", documents=documents, tokens=tokens, validation_share=Fraction(0), order=order)
+        return prove_round_trip(LLAMA_3_2, documents=documents / "library", tokens=tokens / "library")
+
+    whole = compared(DocumentOrder(), "whole")
+    assert compared(DocumentOrder(seed=2, chunk=257), "cut") == whole
+    # A dropped tail takes the documents at the end with it: what is left is still compared.
+    assert whole * 0.9 < compared(DocumentOrder(seed=2, chunk=257, drop_tail=True), "dropped") < whole
+
+
 def test_a_shard_that_is_not_its_documents_is_found(documents: Path, tmp_path: Path) -> None:
     build_tokens("library", documents=documents, tokens=tmp_path, validation_share=Fraction(0))
     path = tmp_path / "library" / "00001.ds"
