@@ -15,6 +15,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 
 from smoldata.errors import StorageError
+from smoldata.workers import interrupts_held_back
 from smoltok.manifest import ShardRow
 from smoltok.tokenizing import Task, tokenize_file
 
@@ -42,7 +43,8 @@ def _run_in_pool(tasks: Sequence[Task], workers: int) -> Iterator[tuple[Task, li
         initializer=prepare_worker,
         initargs=(os.getpid(),),
     ) as pool:
-        futures = {pool.submit(tokenize_file, task): task for task in tasks}
+        with interrupts_held_back():
+            futures = {pool.submit(tokenize_file, task): task for task in tasks}
         try:
             for future in as_completed(futures):
                 yield futures[future], future.result()
