@@ -18,6 +18,6 @@ PYTHON
 }
 compile() { "$uv" pip compile --quiet --generate-hashes --no-header --no-annotate --python-version 3.11 - "$@"; }
 requirements | compile --output-file locks/core.lock
-requirements dev | compile --constraint locks/core.lock --output-file locks/dev.lock
+requirements dev figures | compile --constraint locks/core.lock --output-file locks/dev.lock
 requirements train | compile --constraint locks/core.lock --output-file locks/train.lock
-requirements dev cluster | compile --constraint locks/dev.lock --output-file locks/cluster.lock
+requirements dev figures cluster | compile --constraint locks/dev.lock --output-file locks/cluster.lock
