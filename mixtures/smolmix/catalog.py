@@ -31,7 +31,7 @@ CATALOG = "catalog.duckdb"
 VIEWS = (
     "sources", "documents", "shards", "allocation", "stages",
     "exposure", "planned_shards", "staging", "timetable", "findings",
-    "reconciliation", "steps", "contamination",
+    "reconciliation", "steps", "contamination", "compression",
 )  # fmt: skip
 LOOKUPS = {
     "docs_at": (

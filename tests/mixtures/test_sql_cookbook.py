@@ -33,5 +33,6 @@ def test_what_must_add_up_adds_up(catalogued: Path) -> None:
 def test_the_table_of_views_is_complete() -> None:
     assert re.findall(r"^\| `(\w+)` \|", TEXT, re.MULTILINE) == sorted(
         VIEWS, key=["sources", "documents", "shards", "stages", "allocation", "exposure", "planned_shards",
-                    "staging", "timetable", "findings", "reconciliation", "steps", "contamination"].index,
+                    "staging", "timetable", "findings", "reconciliation", "steps", "contamination",
+                    "compression"].index,
     )  # fmt: skip

@@ -361,6 +361,28 @@ def contamination(build: Path) -> pl.DataFrame:
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
+def compression(build: Path) -> pl.DataFrame:
+    """Count each document's ids in the sidecars; characters and bytes are the manifests'."""
+    languages = {one.name: one.language for one in load_registry().sources.values()}
+    rows: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for path in sorted(build.glob("sample/tokens/*/*/manifest.parquet")):
+        for shard in pl.read_parquet(path).filter(pl.col("text_bytes") > 0).rows(named=True):
+            docs = pl.read_parquet(path.parent / f"{shard['path']}.docs.parquet", columns=["begin", "end"])
+            key = (shard["tokenizer"], shard["source"], shard["split"])
+            row = rows.setdefault(key, {"documents": 0, "characters": 0, "bytes": 0, "tokens": 0})
+            row["documents"] += docs.height
+            row["characters"] += shard["text_characters"]
+            row["bytes"] += shard["text_bytes"]
+            row["tokens"] += (docs["end"] - docs["begin"] - 1).sum()
+    found = [
+        {"profile": "sample", "tokenizer": tokenizer, "source": source, "language": languages.get(source),
+         "split": split, **row, "characters_per_token": row["characters"] / row["tokens"],
+         "bytes_per_token": row["bytes"] / row["tokens"]}
+        for (tokenizer, source, split), row in rows.items()
+    ]  # fmt: skip
+    return pl.DataFrame(found, infer_schema_length=None)
+
+
 COMPUTED = {
     "sources": (sources, ["source"]),
     "documents": (documents, ["shard", "begin"]),
@@ -375,6 +397,7 @@ COMPUTED = {
     "findings": (findings, ["plan", "code", "source"]),
     "reconciliation": (reconciliation, ["plan", "domain", "source"]),
     "contamination": (contamination, ["plan", "benchmark", "source"]),
+    "compression": (compression, ["tokenizer", "source", "split"]),
 }
 
 
