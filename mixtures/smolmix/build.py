@@ -74,6 +74,11 @@ class Job:
     stages: tuple["Stage", ...]
 
     @property
+    def effective(self) -> "Recipe":
+        """The recipe as the profile plans it."""
+        return self.recipe.scaled_to_sample() if self.request.profile == "sample" else self.recipe
+
+    @property
     def names(self) -> list[str]:
         """The sources of all stages, sorted."""
         leaves = (leaf.name for stage in self.stages for leaf in stage.preset.tree.root.leaves())
@@ -213,7 +218,7 @@ def make_tokens(job: Job) -> None:
         "documents": request.folder / "documents",
         "tokens": tokens_folder(job),
         "tokenizer": resolve(place, eos=choice.eos_id, name=choice.name),
-        "validation_share": job.recipe.validation,
+        "validation_share": job.effective.validation,
     }
     if is_current(names, **settings):
         return
@@ -245,7 +250,7 @@ def make_plans(job: Job) -> list["Plan"]:
         supply = supply_from_registry(job.recipe, job.names, job.registry)
     else:
         here = plan_folder(request, last.recipe.name, last.preset.name)
-        supply = supply_from_manifests(job.recipe, job.names, tokens_folder(job), here)
+        supply = supply_from_manifests(job.effective, job.names, tokens_folder(job), here)
     plans = plan_stage(
         job.recipe, supply, preset=request.preset, profile=request.profile, budget=request.budget
     )

@@ -65,6 +65,8 @@ class SampleModel(_Model):
     sequence_length: _Count = 512
     batch_windows: _Count = 8
     max_passes: _Text = "4"
+    validation: str | None = None
+    """Share held out in the sample, where a small share of few documents would be none."""
 
 
 class PresetModel(_Model):
@@ -134,6 +136,7 @@ class Recipe:
     caps: Caps
     sample: SampleModel | None
     sample_max_passes: Fraction
+    sample_validation: Fraction | None
     registry: Path | None
     """Registry of the recipe's own sources."""
     presets: tuple[Preset, ...]
@@ -160,11 +163,14 @@ class Recipe:
         return self.preset(name if name in {preset.name for preset in self.presets} else None)
 
     def scaled_to_sample(self) -> "Recipe":
-        """Return the recipe with the lengths of its ``sample`` section; as it is if it has none."""
+        """Return the recipe with what its ``sample`` section says; as it is if it has none."""
         if self.sample is None:
             return self
         return replace(
-            self, sequence_length=self.sample.sequence_length, batch_windows=self.sample.batch_windows
+            self,
+            sequence_length=self.sample.sequence_length,
+            batch_windows=self.sample.batch_windows,
+            validation=self.validation if self.sample_validation is None else self.sample_validation,
         )
 
     def digest(self) -> str:
@@ -246,6 +252,9 @@ def read_recipe(text: str, path: Path, label: str | None = None) -> Recipe:
         sample=model.sample,
         sample_max_passes=_share(
             (model.sample or SampleModel()).max_passes, located, ("sample", "max_passes")
+        ),
+        sample_validation=_optional_share(
+            model.sample.validation if model.sample else None, located, ("sample", "validation")
         ),
         registry=path.parent / model.registry if model.registry else None,
         presets=presets,

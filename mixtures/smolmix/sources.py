@@ -144,7 +144,8 @@ def supply_for(plan: "Plan", recipe: Recipe, names: Iterable[str], plan_folder: 
         return supply_from_registry(recipe, wanted, registry)
     check_names(sorted({*names_of([recipe])} - known), registry)
     tokens = plan.folder.resolve().parents[1] / "tokens" / plan.tokenizer.name
-    return supply_from_manifests(recipe, wanted, tokens, plan_folder.resolve())
+    effective = recipe.scaled_to_sample() if plan.profile == "sample" else recipe
+    return supply_from_manifests(effective, wanted, tokens, plan_folder.resolve())
 
 
 def supply_from_manifests(recipe: Recipe, names: Iterable[str], tokens: Path, plan_folder: Path) -> Supply:
