@@ -60,7 +60,7 @@ def test_build_prints_what_it_made_and_why(documents: Path, tmp_path: Path) -> N
         (["build", "--documents", "nowhere", "--tokens", "t"], "error: no source under nowhere"),
         (["encode", "x", "--tokenizer", "nowhere"], "neither a shipped one"),
         (["verify", "nowhere"], "holds no token shards"),
-        (["import", "mds", "x", "--source", "s", "--tokens", "t"], "there are megatron, numpy"),
+        (["import", "tfrecord", "x", "--source", "s", "--tokens", "t"], "there are megatron, numpy, mds"),
         (["engines", "--tokenizer", "llama-3.2", "--eos", "5"], "ends documents with 128001"),
     ],
 )
