@@ -16,6 +16,7 @@ PRESET  ?=
 PROFILE ?= sample
 BUDGET  ?=
 BUILD   ?= build
+MAX_TOKENS ?= 1024
 
 # Company networks: trust what the system trusts, as pip does.
 export UV_SYSTEM_CERTS ?= 1
@@ -45,8 +46,8 @@ train: $(STAMPS)/train ## train a tiny SmolLM3 on the bundle of a stage, on this
 	@$(BIN)/python -m smolmix.quick build $(SELECT) --profile "$(PROFILE)" --quiet
 	@$(BIN)/smoltrain train --bundle "$$($(BIN)/smolmix path bundle $(SELECT) --profile "$(PROFILE)")"
 
-eval: $(STAMPS)/train ## held-out loss of the trained model, per source
-	@$(BIN)/smoleval heldout --build "$(BUILD)"
+eval: $(STAMPS)/train ## held-out loss of the trained model, per source: MAX_TOKENS=1024 of each
+	@$(BIN)/smoleval heldout --build "$(BUILD)" --max-tokens $(MAX_TOKENS)
 
 ##@ Development
 test: $(STAMPS)/dev $(STAMPS)/train ## run the tests that need no root and no server
