@@ -48,8 +48,8 @@ _DEFAULTS: Final = {
         "Llama-3.2 vocabulary on English prose: 4.0 MB/s was 1.0 million tokens/s; other text differs",
     ),
     "tokenize_mb_per_core_second": (
-        Fraction(12),
-        "smoltok, documents to shards: 12.8 to 15.2 MB on a busy core; see benchmarks/bench_tokenize.py",
+        Fraction(100),
+        "smoltok, documents to shards, 150 MB of code and docs on one quiet core: benchmarks/results.md",
     ),
     "score_tokens_per_gpu_second": (
         Fraction(SCORED_TOKENS, SCORING_GPU_HOURS * _HOUR),
