@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from smoldata.errors import SmolError
 
@@ -47,7 +47,7 @@ def run_all(work: Sequence[Callable[[], T]], workers: int) -> Iterator[T]:
             "run the same command again, with fewer --workers if memory is short"
         ) from error
     finally:
-        _stop(pool)
+        stop_pool(pool)
 
 
 @contextmanager
@@ -63,8 +63,15 @@ def interrupts_held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _stop(pool: ProcessPoolExecutor) -> None:
+def stop_pool(pool: ProcessPoolExecutor) -> None:
+    """End a pool at once: cancel what waits, end the workers, and see its own thread off, in bounded time.
+
+    The thread is waited for because the interpreter's exit handler writes to a pipe that it may just be
+    closing: without this, an interrupted run now and then ended with a traceback.
+    """
     running = list((pool._processes or {}).values())  # noqa: SLF001 - no public way to end running work
+    # shutdown() forgets the thread; the stubs give it the wrong type.
+    manager = cast("threading.Thread | None", pool._executor_manager_thread)  # noqa: SLF001
     pool.shutdown(wait=False, cancel_futures=True)
     for process in running:
         process.terminate()
@@ -72,6 +79,8 @@ def _stop(pool: ProcessPoolExecutor) -> None:
         process.join(_STOP_SECONDS)
         if process.is_alive():
             process.kill()
+    if manager is not None:
+        manager.join(_STOP_SECONDS)
 
 
 def watch_parent() -> None:

@@ -15,7 +15,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 
 from smoldata.errors import StorageError
-from smoldata.workers import interrupts_held_back
+from smoldata.workers import interrupts_held_back, stop_pool
 from smoltok.manifest import ShardRow
 from smoltok.tokenizing import Task, tokenize_file
 
@@ -36,7 +36,6 @@ def run_tasks(tasks: Sequence[Task], workers: int) -> Iterator[tuple[Task, list[
 
 
 def _run_in_pool(tasks: Sequence[Task], workers: int) -> Iterator[tuple[Task, list[ShardRow]]]:
-    before = {process.pid for process in multiprocessing.active_children()}
     with ProcessPoolExecutor(
         workers,
         mp_context=multiprocessing.get_context("spawn"),
@@ -54,10 +53,7 @@ def _run_in_pool(tasks: Sequence[Task], workers: int) -> Iterator[tuple[Task, li
                 f"run again, with fewer than {workers} workers"
             ) from error
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in multiprocessing.active_children():
-                if process.pid not in before:
-                    process.terminate()
+            stop_pool(pool)
             raise
 
 
