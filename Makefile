@@ -96,7 +96,11 @@ $(STAMPS)/train: locks/train.lock $(STAMPS)/torch
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -r locks/train.lock
 	@touch $@
 
-$(STAMPS)/dev: locks/dev.lock $(STAMPS)/core
+$(STAMPS)/curate: locks/curate.lock $(STAMPS)/core
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -r locks/curate.lock
+	@touch $@
+
+$(STAMPS)/dev: locks/dev.lock $(STAMPS)/curate
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -r locks/dev.lock
 	@touch $@
 
@@ -105,6 +109,7 @@ $(STAMPS)/cluster: locks/cluster.lock $(STAMPS)/dev
 	@touch $@
 
 setup: $(STAMPS)/core ## install what data, tokenize and mixtures need
+setup-curate: $(STAMPS)/curate ## install what curating web pages and other raw sources needs on top
 setup-train: $(STAMPS)/train ## install what train and eval need on top (torch)
 setup-dev: $(STAMPS)/dev ## install what development needs on top
 
@@ -114,4 +119,4 @@ locks: $(STAMPS)/uv ## compile the locks anew from pyproject.toml
 help: ## print the targets
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z][a-z-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: mixture sql report handoff verify train eval test test-system test-nanotron lint docs docs-check bench clean setup setup-train setup-dev locks help
+.PHONY: mixture sql report handoff verify train eval test test-system test-nanotron lint docs docs-check bench clean setup setup-curate setup-train setup-dev locks help

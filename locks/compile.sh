@@ -18,6 +18,7 @@ PYTHON
 }
 compile() { "$uv" pip compile --quiet --generate-hashes --no-header --no-annotate --python-version 3.11 - "$@"; }
 requirements | compile --output-file locks/core.lock
-requirements dev figures | compile --constraint locks/core.lock --output-file locks/dev.lock
+requirements curate | compile --constraint locks/core.lock --output-file locks/curate.lock
+requirements dev figures | compile --constraint locks/core.lock --constraint locks/curate.lock --output-file locks/dev.lock
 requirements train | compile --constraint locks/core.lock --output-file locks/train.lock
 requirements dev figures cluster | compile --constraint locks/dev.lock --output-file locks/cluster.lock
