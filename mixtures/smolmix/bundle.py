@@ -24,7 +24,7 @@ from smoldata.console import progress
 from smoldata.errors import InputError, IntegrityError
 from smoldata.files import fsync, storage_errors, write_atomic
 from smolmix.bundle_text import readme, sbatch
-from smolmix.catalog import read_plan
+from smolmix.catalog_rows import read_plan
 from smolmix.nanotron import Launch, emit
 
 FORMAT_VERSION = 1

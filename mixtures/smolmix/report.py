@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from smoldata.files import write_atomic
-from smolmix.catalog import read_plan
+from smolmix.catalog_rows import read_plan
 from smolmix.contamination import HEADS, Exposure, profile_exposures, shown
 from smolmix.report_figures import bars, ribbons, short
 from smolmix.report_flow import Flow, flow_picture

@@ -14,7 +14,8 @@ from polars.testing import assert_frame_equal
 from tests.mixtures.polars_views import AHEAD, COMPUTED, CONSUMED_STEPS, MATCHES, NODES
 
 from smoldata.documents import DOCUMENT_MANIFEST_SCHEMA
-from smolmix.catalog import CATALOG, VIEWS, find_ledger, write_catalog
+from smolmix.catalog import CATALOG, VIEWS, write_catalog
+from smolmix.catalog_rows import find_ledger
 from smolmix.contamination import REPORT, Match, write_report
 from smolmix.plan import load_plan
 from smolmix.staging import shard_sizes
