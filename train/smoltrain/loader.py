@@ -3,7 +3,7 @@
 Step s of the stage (from 0) is samples s * batch to (s + 1) * batch - 1; rank r of w takes the r-th of w
 equal runs of them. Where one lies is the plan's arithmetic, so that starting at step k costs what starting
 at 0 costs, and the number of ranks or workers changes nothing. Look-ups are made for a block of steps at
-once, reads are memory maps.
+once, reads are memory maps. The arrays of a batch are used again once nobody holds them or a view of them.
 
 Cost: constant memory; measured figures are in train/README.md.
 """
@@ -19,7 +19,7 @@ from smoldata.errors import InputError, IntegrityError
 from smoltrain.bundle import Bundle, Places, open_bundle
 from smoltrain.shards import ShardPool
 from smoltrain.store import LocalStore, RemoteStore, Store
-from smoltrain.windows import Ints, targets
+from smoltrain.windows import Ints, Recycler, Tokens, block_rows, fill
 
 LOOKUP_SAMPLES = 8192
 """Samples looked up at once: enough that the plan's vector arithmetic is not dominated by its fixed cost."""
@@ -61,6 +61,10 @@ class Loader:
         self._first = rank * self._rows
         self._store = LocalStore(bundle) if store is None else store
         self._pool = ShardPool(bundle, self._store)
+        length = bundle.sequence_length
+        dtype = np.uint16 if bundle.token_width == np.dtype(np.uint16).itemsize else np.uint32
+        self._scratch: Tokens = np.empty((min(self._rows, block_rows(length)), length + 1), dtype)
+        self._recycler = Recycler(self._rows, length)
         self._block_steps = max(1, LOOKUP_SAMPLES // self._rows)
         self._block_start = -1
         self._block: Places | None = None
@@ -79,25 +83,29 @@ class Loader:
         if not 0 <= step < self.bundle.steps:
             raise InputError(f"step {step} is outside the stage: it has steps 0 to {self.bundle.steps - 1}")
         places = self.places(step)
-        tokens = self._read(step, places)
-        made = targets(tokens, self.bundle.eos_id)
+        made = self._recycler.take()
+        rows = (self.bundle.shards.first_row[places.source] + places.shard).tolist()
+        windows = places.window.tolist()
+        self._store.prepare(step, rows)
+        for first in range(0, self._rows, len(self._scratch)):
+            block = slice(first, first + len(self._scratch))
+            tokens = self._read(step, rows[block], windows[block])
+            fill(made, first, tokens, self.bundle.eos_id)
         return Batch(step, made.ids, made.positions, made.labels, made.mask, places)
 
-    def _read(self, step: int, places: Places) -> npt.NDArray[np.uint16 | np.uint32]:
-        dtype = np.uint16 if self.bundle.token_width == np.dtype(np.uint16).itemsize else np.uint32
-        tokens = np.empty((self._rows, self.bundle.sequence_length + 1), dtype)
-        rows = self.bundle.shards.first_row[places.source] + places.shard
-        self._store.prepare(step, rows.tolist())
-        for at, (row, window) in enumerate(zip(rows.tolist(), places.window.tolist(), strict=True)):
+    def _read(self, step: int, rows: list[int], windows: list[int]) -> Tokens:
+        """Copy a few windows out of their shards into memory that the next call uses again."""
+        tokens = self._scratch[: len(rows)]
+        for at, (row, window) in enumerate(zip(rows, windows, strict=True)):
             self._pool.read(row, window, tokens[at], step)
         if tokens.max() >= self.bundle.vocab_size:
             self._refuse_id(step, tokens, rows)
         return tokens
 
-    def _refuse_id(self, step: int, tokens: npt.NDArray[np.uint16 | np.uint32], rows: Ints) -> None:
+    def _refuse_id(self, step: int, tokens: Tokens, rows: list[int]) -> None:
         at = int(tokens.max(axis=1).argmax())
         raise IntegrityError(
-            f"shard {self._store.path(int(rows[at]))}: token id {int(tokens.max())} at step {step}, "
+            f"shard {self._store.path(rows[at])}: token id {int(tokens.max())} at step {step}, "
             f"but {self.bundle.plan.tokenizer.name} has ids below {self.bundle.vocab_size}; it is of another "
             f"tokenizer or not of {self.bundle.token_width} bytes a token: tokenize again"
         )
