@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import sysconfig
+import time
 from pathlib import Path
 
 RECIPE = """\
@@ -64,6 +65,23 @@ def run(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command(folder, *more), cwd=folder, env=environment(), capture_output=True, text=True, check=False
     )
+
+
+def start(folder: Path) -> subprocess.Popen[str]:
+    """Start the main job in ``folder``, in a process group of its own, and wait until it works there."""
+    process = subprocess.Popen(
+        command(folder),
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    lock = folder / "build" / ".lock"
+    while process.poll() is None and not (lock.exists() and f"process {process.pid}" in lock.read_text()):
+        time.sleep(0.02)
+    return process
 
 
 def environment() -> dict[str, str]:

@@ -6,7 +6,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from fractions import Fraction
@@ -103,19 +102,12 @@ def test_a_run_killed_anywhere_ends_with_the_same_bytes(built: Path, tmp_path: P
     main_job.lay_out(tmp_path)
     chance = random.Random(6)  # noqa: S311 - moments, not secrets
     for _ in range(6):
-        process = subprocess.Popen(
-            main_job.command(tmp_path),
-            cwd=tmp_path,
-            env=main_job.environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        process = main_job.start(tmp_path)
         try:
-            process.wait(timeout=chance.uniform(0.5, 4))
+            process.communicate(timeout=chance.uniform(0, 3.5))
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            process.communicate()
     done = main_job.run(tmp_path)
     assert done.returncode == 0, done.stderr
     assert main_job.outputs(tmp_path) == main_job.outputs(built)
@@ -125,21 +117,13 @@ def test_a_run_killed_anywhere_ends_with_the_same_bytes(built: Path, tmp_path: P
 def test_ctrl_c_is_clean_in_every_step(built: Path, tmp_path: Path) -> None:
     main_job.lay_out(tmp_path)
     seen = set()
-    for delay in (0.6, 1.2, 2.0, 3.0, 4.0):
-        process = subprocess.Popen(
-            main_job.command(tmp_path),
-            cwd=tmp_path,
-            env=main_job.environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+    for delay in (0.0, 0.6, 1.4, 2.4, 3.4):
+        process = main_job.start(tmp_path)
         try:
             process.wait(timeout=delay)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=120)
         # An interrupt inside an import can make Python end by the signal itself: a shell says 130 to both.
         code = 130 if process.returncode == -signal.SIGINT else process.returncode
         seen.add(code)
@@ -175,21 +159,12 @@ def test_ctrl_c_while_modules_are_imported_is_clean(tmp_path: Path) -> None:
 
 def test_a_second_run_beside_the_first_is_told_to_wait(tmp_path: Path) -> None:
     main_job.lay_out(tmp_path)
-    first = subprocess.Popen(
-        main_job.command(tmp_path),
-        cwd=tmp_path,
-        env=main_job.environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    lock = tmp_path / "build" / ".lock"
-    while not (lock.exists() and lock.read_text()):
-        time.sleep(0.05)
+    first = main_job.start(tmp_path)
     second = main_job.run(tmp_path)
     assert second.returncode == 1
     assert f"process {first.pid}" in second.stderr
-    assert first.wait(timeout=120) == 0
+    first.communicate(timeout=120)
+    assert first.returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -301,7 +301,7 @@ def test_ctrl_c_keeps_finished_work_and_ends_cleanly(tmp_path: Path) -> None:
     while not list(out.rglob("*.json")) and time.monotonic() < end and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
     assert "run the same command again" in err
     assert "Traceback" not in err

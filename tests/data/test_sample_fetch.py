@@ -112,7 +112,7 @@ def test_a_stopped_fetch_leaves_nothing(tmp_path: Path, index: str, how: signal.
             os.killpg(process.pid, how)
         else:
             process.kill()
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=120)
     wait_until(lambda: not _fetchers(folder), 15)
     assert "Traceback" not in errors
     assert not (folder / "trial-1.0.tar.gz").exists()

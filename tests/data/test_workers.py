@@ -67,7 +67,7 @@ def test_a_killed_worker_is_an_error_in_bounded_time() -> None:
     start = time.monotonic()
     with pytest.raises(SmolError, match="a worker process was killed"):
         list(run_all([kill_self, kill_self], 2))
-    assert time.monotonic() - start < 30
+    assert time.monotonic() - start < 120  # not for ever
 
 
 def test_an_error_ends_the_work_of_others(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_an_error_ends_the_work_of_others(tmp_path: Path) -> None:
         list(run_all([partial(tell_and_sleep, tmp_path, 1), partial(fail_after, tmp_path)], 2))
     assert started()
     process = int((tmp_path / "1.pid").read_text(encoding="utf-8"))
-    wait_until(lambda: not is_alive(process), 15)
+    wait_until(lambda: not is_alive(process), 60)
     # The pool's own thread is gone too: the interpreter's exit handler would race with it.
     assert not [thread for thread in threading.enumerate() if "Executor" in type(thread).__name__]
 
@@ -138,6 +138,6 @@ def test_ctrl_c_while_workers_start_prints_no_traceback(tmp_path: Path) -> None:
     parent = subprocess.Popen(line, stderr=subprocess.PIPE, text=True, start_new_session=True)
     wait_until(mark.exists, 30)
     os.killpg(parent.pid, signal.SIGINT)
-    _, errors = parent.communicate(timeout=30)
+    _, errors = parent.communicate(timeout=120)
     assert parent.returncode == 7, errors
     assert errors == ""

@@ -149,7 +149,7 @@ def test_ctrl_c_is_clean_and_the_run_goes_on(small_house: "SmallHouse", tmp_path
         while not list(tmp_path.glob(FINISHED)) and time.monotonic() < deadline:
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        errors = process.communicate(timeout=60)[1]
+        errors = process.communicate(timeout=120)[1]
     assert process.returncode == 130
     assert "run the same command again" in " ".join(errors.split())
     assert "Traceback" not in errors
