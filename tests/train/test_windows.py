@@ -1,11 +1,12 @@
 """A window into inputs, positions, labels and mask: against the rules written out token by token."""
 
 import numpy as np
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from smoltrain.windows import targets
+from smoltrain.windows import Recycler, targets
 
 EOS = 3
 WINDOWS = st.tuples(st.integers(1, 5), st.integers(2, 40)).flatmap(
@@ -48,3 +49,37 @@ def test_the_tokens_are_not_touched() -> None:
     assert (tokens == before).all()
     assert made.positions.tolist() == [[0, 1, 0, 1, 0]]
     assert made.mask.tolist() == [[True, False, True, False, False]]
+
+
+def test_arrays_are_used_again_only_when_nobody_holds_them() -> None:
+    recycler = Recycler(3, 8)
+    first = recycler.take()
+    row, first_ids = first.positions[1:2], first.ids.ctypes.data
+    first.positions[:] = 7
+    del first
+    second = recycler.take()  # a view of the first one's positions is still held
+    assert second.ids.ctypes.data != first_ids
+    second.positions[:] = 8
+    assert (row == 7).all()
+    del row
+    assert recycler.take().ids.ctypes.data == first_ids
+
+
+def test_a_batch_that_is_kept_stays_as_it_was() -> None:
+    recycler = Recycler(2, 4)
+    kept = []
+    for number in range(3 * Recycler.KEPT):
+        made = recycler.take()
+        made.ids[:] = number
+        kept.append(made.ids)
+    assert [ids[0, 0] for ids in kept] == list(range(3 * Recycler.KEPT))
+
+
+def test_tensors_hold_their_memory() -> None:
+    recycler = Recycler(2, 4)
+    made = recycler.take()
+    made.labels[:] = 5
+    tensor = torch.from_numpy(made.labels)
+    del made
+    recycler.take().labels[:] = 6
+    assert (tensor == 5).all()

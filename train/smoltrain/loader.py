@@ -21,7 +21,7 @@ from smoltrain.shards import ShardPool
 from smoltrain.store import LocalStore, RemoteStore, Store
 from smoltrain.windows import Ints, Recycler, Tokens, block_rows, fill
 
-LOOKUP_SAMPLES = 8192
+LOOKUP_SAMPLES = 4096
 """Samples looked up at once: enough that the plan's vector arithmetic is not dominated by its fixed cost."""
 
 
