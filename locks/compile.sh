@@ -1,6 +1,7 @@
 #!/bin/sh
 # Compile the locks from pyproject.toml: hashes yes; index addresses and local paths no.
-# torch stays out: pip installs it first, at the version that the Makefile names, with what it needs itself.
+# torch stays out, also where others need it (without-torch.txt): pip installs it first, at the version that the
+# Makefile names, with what it needs itself; so no lock decides between a CPU and a CUDA build.
 # usage: locks/compile.sh PYTHON UV
 set -eu
 cd "$(dirname "$0")/.."
@@ -20,5 +21,5 @@ compile() { "$uv" pip compile --quiet --generate-hashes --no-header --no-annotat
 requirements | compile --output-file locks/core.lock
 requirements curate | compile --constraint locks/core.lock --output-file locks/curate.lock
 requirements dev figures | compile --constraint locks/core.lock --constraint locks/curate.lock --output-file locks/dev.lock
-requirements train | compile --constraint locks/core.lock --output-file locks/train.lock
+requirements train | compile --override locks/without-torch.txt --constraint locks/core.lock --output-file locks/train.lock
 requirements dev figures cluster | compile --constraint locks/dev.lock --output-file locks/cluster.lock
