@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +25,29 @@ from smoldata.documents import FORMAT_VERSION
 from smoldata.errors import SourceError
 from smoldata.files import digest_values, remove_leftovers, single_writer, xxh3_128
 from smoldata.inputs import has_text, list_inputs
-from smoldata.merge import MANIFEST, merge, read_manifest
+from smoldata.kinds import renderer
+from smoldata.merge import MANIFEST, Gather, merge, read_manifest
 from smoldata.pipeline_types import Limit, RawInput
+from smoldata.reading import Report
+from smoldata.recipe import PipelineRecipe, load_pipeline
 from smoldata.registry import Registry, Source
+from smoldata.steps import StepContext, gather_function, make_steps, read_settings, step_modules
 from smoldata.workers import run_all
 
 _STAGING = ".work"
 _MOST_TASKS = 1000
 _TASK_BYTES = 512 << 10
 # The modules that decide what a document is: an edit elsewhere makes nothing stale.
-_SHAPING = ("documents.py", "filters.py", "heritage.py", "merge.py", "pipeline.py", "reading.py")
+_SHAPING = (
+    "documents.py",
+    "filters.py",
+    "heritage.py",
+    "merge.py",
+    "pipeline.py",
+    "reading.py",
+    "streams.py",
+    "watched.py",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +62,7 @@ class Job:
     """``documents/<source>``."""
     input_hash: str
     code_version: str
-    fetch: bool
-    """Contents come from Software Heritage."""
+    recipe: PipelineRecipe
     why: str
     """Why it is built; empty when it is up to date."""
 
@@ -105,14 +118,13 @@ def plan_job(
     """Return what is to be done for a source, and why."""
     inputs = tuple(list_inputs(source, registry, profile, build))
     count = 1 if limit.is_set() else min(tasks or _default_tasks(inputs), len(inputs))
-    fetch = profile == "hub" and source.hub is not None and source.hub.contents == "software_heritage"
-    fetch = fetch and source.location is None
-    code = _code_version()
+    recipe = recipe_of(source, profile)
+    code = code_version(recipe)
     proof = [(raw.relative, raw.bytes, raw.digest, raw.licence) for raw in inputs]
-    settings = source.model_dump(include={"name", "kind", "language", "columns"})
-    input_hash = digest_values(FORMAT_VERSION, code, proof, settings, count, asdict(limit), fetch)
+    settings = source.model_dump(include={"name", "language", "columns"})
+    input_hash = digest_values(FORMAT_VERSION, code, proof, settings, count, asdict(limit), recipe.proof())
     folder = build / profile / "documents" / source.name
-    job = Job(source, inputs, count, limit, folder, input_hash, code, fetch, "")
+    job = Job(source, inputs, count, limit, folder, input_hash, code, recipe, "")
     return Job(**{name: getattr(job, name) for name in Job.__slots__} | {"why": _why(job)})
 
 
@@ -121,10 +133,35 @@ def _default_tasks(inputs: Sequence[RawInput]) -> int:
     return min(_MOST_TASKS, -(-sum(raw.bytes for raw in inputs) // _TASK_BYTES) or 1)
 
 
-@cache
-def _code_version() -> str:
+def recipe_of(source: Source, profile: str) -> PipelineRecipe:
+    """Return a source's pipeline; the sample's files and one's own hold contents, not identifiers."""
+    name, parameters = source.recipe()
+    recipe = load_pipeline(name, parameters, language=source.language)
+    holds_text = profile != "hub" or source.location is not None
+    if recipe.read.contents is not None and holds_text and "contents" not in source.parameters:
+        recipe = load_pipeline(name, parameters | {"contents": None}, language=source.language)
+    return recipe
+
+
+def code_version(recipe: PipelineRecipe) -> str:
+    """Return a digest of the code that decides what a document is: an edit elsewhere makes nothing stale."""
+    modules = {module for step in recipe.steps for module in step_modules(step.name)}
+    if recipe.read.render is not None:
+        modules.add(renderer(recipe.read.render).function.partition(":")[0])
     here = Path(__file__).parent
-    return digest_values([xxh3_128(here / name) for name in _SHAPING])
+    paths = {here / name for name in _SHAPING} | {path for name in modules for path in _files_of(name)}
+    return digest_values(sorted((path.name, xxh3_128(path)) for path in paths))
+
+
+@cache
+def _files_of(module: str) -> tuple[Path, ...]:
+    """Return the files of a module; all files of its package, if that is a part of this one."""
+    spec = find_spec(module)
+    assert spec is not None, f"{module} was imported when the recipe was read"
+    assert spec.origin is not None, f"{module} has no file"
+    path = Path(spec.origin)
+    is_part = module.startswith("smoldata.") and path.parent != Path(__file__).parent
+    return tuple(sorted(path.parent.glob("*.py"))) if is_part else (path,)
 
 
 def _why(job: Job) -> str:
@@ -155,8 +192,7 @@ def _build(jobs: Sequence[Job], workers: int) -> None:
             for name in run_all(work, workers):
                 advance(1, name)
     for job in jobs:
-        merge(job.folder, job.staging, job.tasks, job.source.name, job.input_hash, job.code_version)
-        shutil.rmtree(job.staging)
+        publish(job)
     with contextlib.suppress(OSError):
         (jobs[0].folder.parent / _STAGING).rmdir()
 
@@ -188,22 +224,66 @@ def _clear_other_staging(job: Job) -> None:
 def run_task(job: Job, rank: int) -> str:
     """Run one task of a source through datatrove; return the source's name."""
     from smoldata.executor import TaskExecutor
-    from smoldata.filters import filters_for
-    from smoldata.pipeline import CountedFilter, DropDuplicates, StrictReader, WriteDocuments
-    from smoldata.reading import Report
 
-    report = Report()
-    source = job.source
-    pipeline: list[Any] = [
-        StrictReader(source, job.inputs, report, fetch=job.fetch),
-        *(CountedFilter(inner, report) for inner in filters_for(source.kind, source.language)),
-        DropDuplicates(report),
-        WriteDocuments(source.name, job.staging, report, job.limit),
-    ]
     # datatrove logs to standard error; its log file in the staging folder has the same.
     with contextlib.redirect_stderr(io.StringIO()):
-        TaskExecutor(pipeline, tasks=job.tasks, rank=rank, logging_dir=str(job.staging / "logs")).run()
-    return source.name
+        TaskExecutor(
+            task_pipeline(job), tasks=job.tasks, rank=rank, logging_dir=str(job.staging / "logs")
+        ).run()
+    return job.source.name
+
+
+def task_pipeline(job: Job) -> list[Any]:
+    """Return the datatrove pipeline of one task: reader, the recipe's steps, duplicates, writer."""
+    from smoldata.pipeline import DropDuplicates, StrictReader, WriteDocuments
+    from smoldata.watched import watched
+
+    report = Report()
+    source, recipe = job.source, job.recipe
+    context = StepContext(source.name, source.language, report, recipe.base)
+    extra = [str(step.settings["name"]) for step in recipe.steps if step.name == "column"]
+    fetch = recipe.read.contents is not None
+    return [
+        StrictReader(
+            source,
+            job.inputs,
+            report,
+            fetch=fetch,
+            render=recipe.read.render,
+            extra=extra,
+            damage=recipe.read.damage,
+        ),
+        *(
+            watched(step.name, made, report)
+            for step in recipe.steps
+            for made in make_steps(step.name, step.settings, context)
+        ),
+        DropDuplicates(report),
+        WriteDocuments(source.name, job.staging, report, job.limit, [entry.name for entry in _gathers(job)]),
+    ]
+
+
+def publish(job: Job) -> None:
+    """Merge the finished tasks of a source into its final files and manifest."""
+    merge(
+        job.folder,
+        job.staging,
+        job.tasks,
+        job.source.name,
+        job.input_hash,
+        job.code_version,
+        _gathers(job),
+    )
+    shutil.rmtree(job.staging)
+
+
+def _gathers(job: Job) -> list[Gather]:
+    found = [(step, gather_function(step.name)) for step in job.recipe.steps]
+    return [
+        Gather(step.name, function, read_settings(step.name, step.settings))
+        for step, function in found
+        if function is not None
+    ]
 
 
 def _built(job: Job) -> Built:

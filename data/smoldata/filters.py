@@ -1,85 +1,77 @@
-"""Which documents of which kind are dropped, and why: one list of datatrove filters a kind of source.
+"""Filters of datatrove's kind that decide by a rule: on the text, its language, a score, a column.
 
-The published sets were filtered by their makers. What is here guards the door: rules that hold for any text
-of a kind, with the makers' own thresholds. The Gopher heuristics split words with spaCy (about 13 ms for 3
-kB) and run on English prose only.
+Each returns whether a document is kept, or why not. The thresholds stand in the recipes (``data/pipelines``),
+each with its source; :mod:`smoldata.rules` reads them.
 """
 
 import re
 import unicodedata
+from fractions import Fraction
 from functools import lru_cache
 from typing import ClassVar
 
+import xxhash
 from datatrove.data import Document
 from datatrove.pipeline.filters.base_filter import BaseFilter
 
-from smoldata.registry import Kind
+from smoldata.rules import CodeSettings, ColumnSettings, ScoreSettings
 
-_MIN_CHARACTERS: dict[Kind, int] = {
-    "prose": 200,
-    "multilingual": 100,
-    "reference": 200,
-    "qa": 50,
-    "code": 30,
-    "notebook": 50,
-    "discussion": 30,
-    "math": 100,
-    "reasoning": 20,
-    "chat": 20,
-}
+_MOST_SCORE = 5
 
 
 class LengthFilter(BaseFilter):  # type: ignore[misc] # datatrove ships no types
-    """Drops texts shorter than ``least`` characters."""
+    """Drops texts that are too short or too long."""
 
     name = "length"
 
-    def __init__(self, least: int) -> None:
-        """Keep texts of at least ``least`` characters."""
+    def __init__(self, least: int, most: int | None = None, least_words: int = 0) -> None:
+        """Keep texts of ``least`` to ``most`` characters and at least ``least_words`` words."""
         super().__init__()
-        self.least = least
+        self.least, self.most, self.least_words = least, most, least_words
 
     def filter(self, doc: Document) -> bool | tuple[bool, str]:
-        """Keep, or drop as ``too_short``."""
-        return len(doc.text.strip()) >= self.least or (False, "too_short")
+        """Keep, or drop as ``too_short`` or ``too_long``."""
+        text = doc.text.strip()
+        if len(text) < self.least or (self.least_words and len(text.split()) < self.least_words):
+            return False, "too_short"
+        return self.most is None or len(text) <= self.most or (False, "too_long")
 
 
 class CodeFilter(BaseFilter):  # type: ignore[misc]
-    """Drops files that are not written by people: the rules of StarCoder2 (Lozhkov et al. 2024, appendix A).
-
-    Lines of more than 1,000 characters, of more than 100 on average, under a quarter of letters and digits, a
-    generator's mark in the first five lines. Markup and data keep long lines (up to 100,000 characters).
-    """
+    """Drops files that are not written by people: long lines, few letters and digits, a generator's mark."""
 
     name = "code"
-    _LONG_LINES = frozenset({"HTML", "Markdown", "SQL", "JSON", "XML", "CSS"})
     _GENERATED = re.compile(
         r"auto-?generated|automatically generated|generated automatically|this file is generated",
         re.IGNORECASE,
     )
 
-    def __init__(self, language: str | None) -> None:
+    def __init__(self, settings: CodeSettings, language: str | None) -> None:
         """Filter files in ``language``, a name as in the registry."""
         super().__init__()
-        self.keeps_long_lines = language in self._LONG_LINES
+        self.settings = settings
+        self.is_markup = language in settings.markup
 
     def filter(self, doc: Document) -> bool | tuple[bool, str]:
         """Keep, or drop with the rule that a file breaks."""
+        rules = self.settings
         lines = doc.text.splitlines()
+        if rules.most_lines is not None and len(lines) > rules.most_lines:
+            return False, "too_many_lines"
         longest = max((len(line) for line in lines), default=0)
-        if longest > (100_000 if self.keeps_long_lines else 1_000):
+        if longest > (rules.longest_markup_line if self.is_markup else rules.longest_line):
             return False, "long_line"
-        if not self.keeps_long_lines and sum(map(len, lines)) > 100 * max(len(lines), 1):
+        if not self.is_markup and sum(map(len, lines)) > rules.mean_line * max(len(lines), 1):
             return False, "long_lines_on_average"
-        if sum(map(str.isalnum, doc.text)) < len(doc.text) / 4:
+        if sum(map(str.isalnum, doc.text)) < len(doc.text) * rules.least_alphanumeric:
             return False, "few_letters_and_digits"
-        if self._GENERATED.search("\n".join(lines[:5])):
+        if self._GENERATED.search("\n".join(lines[: rules.generated_lines])):
             return False, "generated"
         return True
 
 
 class ScriptFilter(BaseFilter):  # type: ignore[misc]
-    """Drops texts of which under half the letters are in the language's script (``fas_Arab``: Arabic)."""
+    """Drops texts of which too few letters are in the language's script (``fas_Arab``: Arabic)."""
 
     name = "script"
     _SCRIPTS: ClassVar[dict[str, tuple[str, ...]]] = {
@@ -94,10 +86,11 @@ class ScriptFilter(BaseFilter):  # type: ignore[misc]
         "Grek": ("GREEK",),
     }
 
-    def __init__(self, language: str | None) -> None:
+    def __init__(self, language: str | None, least_share: float = 0.5) -> None:
         """Filter by the script of a FineWeb2 code; a script that is not known keeps everything."""
         super().__init__()
         self.scripts = self._SCRIPTS.get((language or "").rpartition("_")[2], ())
+        self.least_share = least_share
 
     def filter(self, doc: Document) -> bool | tuple[bool, str]:
         """Keep, or drop as ``other_script``."""
@@ -105,7 +98,7 @@ class ScriptFilter(BaseFilter):  # type: ignore[misc]
             return True
         letters = [character for character in doc.text if character.isalpha()]
         fitting = sum(_script(character) in self.scripts for character in letters)
-        return 2 * fitting >= max(len(letters), 1) or (False, "other_script")
+        return fitting >= self.least_share * max(len(letters), 1) or (False, "other_script")
 
 
 @lru_cache(maxsize=1 << 17)
@@ -113,16 +106,63 @@ def _script(character: str) -> str:
     return unicodedata.name(character, "").partition(" ")[0]
 
 
-def filters_for(kind: Kind, language: str | None) -> list[BaseFilter]:
-    """Return the filters of a kind of source, the cheap ones first."""
-    filters: list[BaseFilter] = [LengthFilter(_MIN_CHARACTERS[kind])]
-    if kind in {"code", "notebook"}:
-        filters.append(CodeFilter(language))
-    elif kind == "multilingual":
-        filters.append(ScriptFilter(language))
-    elif kind == "prose" and language == "eng_Latn":
-        from datatrove.pipeline.filters import GopherQualityFilter, GopherRepetitionFilter
+class ScoreFilter(BaseFilter):  # type: ignore[misc]
+    """Drops documents whose named score is under a threshold; scores come from columns or earlier steps."""
 
-        # Both share one split of the words; the n-grams of repetition cost most, so they come last.
-        filters += [GopherQualityFilter(language="eng_Latn"), GopherRepetitionFilter(language="eng_Latn")]
-    return filters
+    name = "score"
+
+    def __init__(self, settings: ScoreSettings) -> None:
+        """Filter by ``settings.name``."""
+        super().__init__()
+        self.settings = settings
+
+    def filter(self, doc: Document) -> bool | tuple[bool, str]:
+        """Keep, or drop as ``low_<name>``, ``no_<name>``."""
+        rule = self.settings
+        value = dict(doc.metadata.get("scores") or ()).get(rule.name)
+        if value is None:
+            return rule.missing == "keep" or (False, f"no_{rule.name}")
+        if rule.rounded:
+            value = round(max(0.0, min(float(value), _MOST_SCORE)))
+        return value >= rule.at_least or (False, f"low_{rule.name}")
+
+
+class ColumnFilter(BaseFilter):  # type: ignore[misc]
+    """Drops documents by the value of one of the row's columns."""
+
+    name = "column"
+
+    def __init__(self, settings: ColumnSettings) -> None:
+        """Filter by ``settings.name``."""
+        super().__init__()
+        self.settings = settings
+
+    def filter(self, doc: Document) -> bool | tuple[bool, str]:
+        """Keep, or drop as the column's name."""
+        rule = self.settings
+        value = (doc.metadata.get("row") or {}).get(rule.name)
+        if value is None:
+            return rule.missing == "keep" or (False, f"no_{rule.name}")
+        if rule.keep and value not in rule.keep:
+            return False, rule.name
+        if value in rule.drop:
+            return False, rule.name
+        too_much = rule.most is not None and value > rule.most
+        too_little = rule.least is not None and value < rule.least
+        return not (too_much or too_little) or (False, rule.name)
+
+
+class SampleFilter(BaseFilter):  # type: ignore[misc]
+    """Keeps a share of the documents: those whose text hashes under the share."""
+
+    name = "sample"
+
+    def __init__(self, share: str) -> None:
+        """Keep ``share``, a fraction or a decimal."""
+        super().__init__()
+        self.limit = int(Fraction(share) * 2**64)
+
+    def filter(self, doc: Document) -> bool | tuple[bool, str]:
+        """Keep, or drop as ``not_sampled``."""
+        # A seed of its own: the validation split hashes with seed 0, and the two must not be the same draw.
+        return xxhash.xxh3_64_intdigest(doc.text.encode(), seed=1) < self.limit or (False, "not_sampled")

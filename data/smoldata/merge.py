@@ -1,21 +1,40 @@
 """Staged tasks of a source -> final documents files and their manifest.
 
-Copies of a text in later tasks are dropped (the first in the order of tasks and rows stays), identifiers
-that occur twice get their place added, empty files are left out as rows of the manifest stay complete: the
-counts of a task without documents go to the first file. The manifest is written last.
+1. Copies of a text are dropped: the first in the order of the raw files stays, whatever the number of tasks.
+2. Steps that had to see all documents decide (:class:`Gather`).
+3. Identifiers that occur twice get their place added.
+A task without documents writes an empty file, so that its counts have a row. The manifest is written last.
 """
 
 import json
 import os
 import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from smoldata.documents import DOCUMENT_MANIFEST_SCHEMA, DOCUMENT_SCHEMA, FORMAT_VERSION
 from smoldata.errors import SourceError
 from smoldata.files import atomic_path, xxh3_128
+from smoldata.steps import KEY_PREFIX
 
 MANIFEST = "manifest.parquet"
+REMOVED = "removed"
+"""Folder beside the documents: one list for each step that decided across tasks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gather:
+    """A step that decides when it has seen the keys of all documents of the source."""
+
+    name: str
+    function: Callable[[Any, Any], Any]
+    """``(frame, settings) -> frame``, Polars. In: one row a document that is still kept, in the order of the
+    raw files: ``task``, ``position``, ``file``, ``row`` (numbers), ``id`` (string), ``key`` (binary). Out:
+    ``task`` and ``position`` of each row to drop, optionally ``why`` (its reason, else the step's name);
+    other columns, such as ``kept_id``, are listed with the document's ``id`` in ``removed/``."""
+    settings: Any
 
 
 def read_manifest(folder: Path) -> list[dict[str, Any]]:
@@ -30,7 +49,15 @@ def read_manifest(folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def merge(folder: Path, staging: Path, tasks: int, source: str, input_hash: str, code_version: str) -> None:
+def merge(
+    folder: Path,
+    staging: Path,
+    tasks: int,
+    source: str,
+    input_hash: str,
+    code_version: str,
+    gathers: Sequence[Gather] = (),
+) -> None:
     """Publish the staged files of a source; raise :class:`SourceError` when it has no document."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -43,8 +70,9 @@ def merge(folder: Path, staging: Path, tasks: int, source: str, input_hash: str,
         raise SourceError(_no_document(source, counts))
     (folder / MANIFEST).unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder / REMOVED, ignore_errors=True)
     rows = []
-    for path, count, change in zip(paths, counts, _changes(paths), strict=True):
+    for path, count, change in zip(paths, counts, _changes(paths, gathers, folder), strict=True):
         final = folder / path.name
         _publish(path, final, change, count)
         rows.append(
@@ -81,36 +109,64 @@ def _no_document(source: str, counts: list[dict[str, Any]]) -> str:
     )
 
 
-def _changes(paths: list[Path]) -> list[Any]:
-    """Return, for each file, which rows to drop (``first`` false) and which identifiers to change."""
+def _changes(paths: list[Path], gathers: Sequence[Gather], folder: Path) -> list[Any]:
+    """Return, for each file, why rows are dropped (``why``; null: kept) and which identifiers change.
+
+    Of copies the first in the order of the raw files stays, whatever the number of tasks.
+    """
     import polars as pl
 
     from smoldata.pipeline import keys_path
 
     frames = [
-        pl.read_parquet(keys_path(path)).with_columns(pl.lit(task, pl.UInt32).alias("task"))
+        pl.read_parquet(keys_path(path)).with_columns(task=pl.lit(task, pl.Int64)).with_row_index("position")
         for task, path in enumerate(paths)
     ]
-    keys = pl.concat(frames).with_columns(first=pl.col("digest").is_first_distinct())
-    named = (
-        keys.filter("first").with_columns(unique=pl.col("id").is_first_distinct()).filter(~pl.col("unique"))
+    keys = pl.concat(frames).sort("file", "row")
+    keys = keys.with_columns(
+        why=pl.when(pl.col("digest").is_first_distinct())
+        .then(pl.lit(None, pl.String))
+        .otherwise(pl.lit("duplicate"))
     )
-    keys = keys.join(
-        named.select("place", clash=pl.lit(value=True)), on="place", how="left", maintain_order="left"
+    for gather in gathers:
+        keys = _gathered(keys, gather, folder)
+    stay = keys.filter(pl.col("why").is_null())
+    clashing = stay.filter(~pl.col("id").is_first_distinct()).select(
+        "task", "position", clash=pl.lit(value=True)
     )
-    return [keys.filter(task=task).select("first", "clash", "id", "place") for task in range(len(paths))]
+    keys = keys.join(clashing, on=["task", "position"], how="left").sort("task", "position")
+    return [keys.filter(task=task).select("why", "clash", "id", "place") for task in range(len(paths))]
+
+
+def _gathered(keys: Any, gather: Gather, folder: Path) -> Any:
+    """Let a step decide over all tasks; list what it drops in ``removed/<step>.parquet``."""
+    import polars as pl
+
+    candidates = keys.filter(pl.col("why").is_null()).select(
+        "task", "position", "file", "row", "id", key=pl.col(KEY_PREFIX + gather.name)
+    )
+    dropped = gather.function(candidates, gather.settings)
+    if "why" not in dropped.columns:
+        dropped = dropped.with_columns(why=pl.lit(gather.name))
+    listing = dropped.join(candidates.drop("key"), on=["task", "position"], how="left").sort("file", "row")
+    path = folder / REMOVED / f"{gather.name.replace(':', '.')}.parquet"
+    with atomic_path(path) as temporary:
+        listing.drop("task", "position", "file", "row").write_parquet(temporary)
+    marked = dropped.select("task", "position", gathered="why")
+    keys = keys.join(marked, on=["task", "position"], how="left").sort("file", "row")
+    return keys.with_columns(why=pl.coalesce("why", "gathered")).drop("gathered")
 
 
 def _publish(staged: Path, final: Path, change: Any, count: dict[str, Any]) -> None:
-    copies = int((~change["first"]).sum())
-    if not copies and change["clash"].null_count() == change.height:
+    reasons = change["why"].drop_nulls()
+    if not len(reasons) and change["clash"].null_count() == change.height:
         _link(staged, final)
         return
     text_bytes, characters = _rewrite(staged, final, change)
-    count["kept"] -= copies
+    count["kept"] -= len(reasons)
     count["text_bytes"], count["text_characters"] = text_bytes, characters
-    if copies:
-        count["dropped"]["duplicate"] = count["dropped"].get("duplicate", 0) + copies
+    for reason in reasons:
+        count["dropped"][reason] = count["dropped"].get(reason, 0) + 1
 
 
 def _link(staged: Path, final: Path) -> None:
@@ -127,7 +183,7 @@ def _rewrite(staged: Path, final: Path, change: Any) -> tuple[int, int]:
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    keep = change["first"].to_list()
+    keep = change["why"].is_null().to_list()
     names = [
         f"{name}@{place}" if clash else name
         for name, place, clash in zip(change["id"], change["place"], change["clash"], strict=True)

@@ -1,8 +1,8 @@
-"""The blocks of a documents pipeline: strict reader -> filters -> duplicates -> writer.
+"""The blocks at both ends of a documents pipeline: strict reader; duplicates and writer.
 
-Each block is a datatrove ``PipelineStep``; the filters are datatrove's own or follow its interface. All
-blocks of a task share one ``Report``, so that rows read = documents kept + drops by reason. A task reads
-its share of the source's files and writes one Parquet file and one record of counts, both whole or absent.
+Each is a datatrove ``PipelineStep``; what stands between is the recipe's. All blocks of a task share one
+``Report``, so that rows read = documents kept + drops by reason. A task reads its share of the source's files
+and writes one Parquet file and one record of counts, both whole or absent.
 """
 
 import json
@@ -14,14 +14,15 @@ from typing import Any
 import xxhash
 from datatrove.data import Document
 from datatrove.pipeline.base import PipelineStep
-from datatrove.pipeline.filters.base_filter import BaseFilter, get_filter_result
 
 from smoldata.documents import DOCUMENT_SCHEMA
 from smoldata.files import atomic_path, write_json
 from smoldata.heritage import contents_url, with_contents
+from smoldata.kinds import Unrenderable, render_function, renderer
 from smoldata.pipeline_types import Limit, RawInput
 from smoldata.reading import Report, read_rows, usable_text
 from smoldata.registry import Source
+from smoldata.steps import KEY_PREFIX
 
 _GROUP_BYTES = 64 << 20
 
@@ -32,33 +33,75 @@ class StrictReader(PipelineStep):  # type: ignore[misc] # datatrove ships no typ
     type = "📖 - READER"
     name = "strict"
 
-    def __init__(self, source: Source, inputs: Sequence[RawInput], report: Report, *, fetch: bool) -> None:
-        """Read ``inputs``; with ``fetch``, contents come from Software Heritage."""
+    def __init__(
+        self,
+        source: Source,
+        inputs: Sequence[RawInput],
+        report: Report,
+        *,
+        fetch: bool = False,
+        render: str | None = None,
+        extra: Sequence[str] = (),
+        damage: str = "error",
+    ) -> None:
+        """Read ``inputs``.
+
+        With ``fetch``, contents come from Software Heritage; ``render`` names a renderer of smoldata.kinds
+        that makes the text; ``extra`` columns are read for later steps; ``damage`` says whether a damaged
+        WARC record is an error or a drop.
+        """
         super().__init__()
         self.source, self.inputs, self.report = source, tuple(inputs), report
         self.contents = contents_url() if fetch else None
+        self.render, self.extra, self.damage = render, tuple(extra), damage
 
     def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> Iterator[Document]:
         """Yield the documents of files ``rank``, ``rank + world_size``, …."""
         if data:
             yield from data
-        for raw in self.inputs[rank::world_size]:
-            for number, row, text in self._rows(raw.address):
+        for number in range(rank, len(self.inputs), world_size):
+            raw = self.inputs[number]
+            for row_number, row, text in self._rows(raw.address):
                 if text is not None:
-                    yield self._document(text, row, raw, number)
+                    yield self._document(text, row, raw, (number, row_number))
 
     def _rows(self, address: str) -> Iterator[tuple[int, dict[str, Any], str | None]]:
         columns = self.source.columns
-        if self.contents is None:
-            for number, row in read_rows(address, columns.text, self.report, columns=columns.names()):
+        names = (*columns.names(), *self.extra)
+        if self.contents is not None:
+            yield from self._fetched(address, names)
+        elif self.render is not None:
+            yield from self._rendered(address, names)
+        else:
+            rows = read_rows(address, columns.text, self.report, columns=names, damage=self.damage)
+            for number, row in rows:
                 yield number, row, self._text(row)
-            return
-        blob = columns.id or "blob_id"
-        listed = read_rows(address, (blob,), self.report, columns=(*columns.names(), "src_encoding"))
+
+    def _fetched(
+        self, address: str, names: Sequence[str]
+    ) -> Iterator[tuple[int, dict[str, Any], str | None]]:
+        assert self.contents is not None
+        blob = self.source.columns.id or "blob_id"
+        listed = read_rows(address, (blob,), self.report, columns=(*names, "src_encoding"))
         for number, row, text, fault in with_contents(listed, blob, self.contents):
             if fault:
                 self.report.drop(fault)
             yield number, row, None if fault else usable_text(text, self.report)
+
+    def _rendered(
+        self, address: str, names: Sequence[str]
+    ) -> Iterator[tuple[int, dict[str, Any], str | None]]:
+        assert self.render is not None
+        chosen, function = renderer(self.render), render_function(self.render)
+        names = (*names, *chosen.needs, *chosen.reads)
+        rows = read_rows(address, chosen.needs, self.report, columns=names, damage=self.damage)
+        for number, row in rows:
+            try:
+                text = usable_text(function(row), self.report)
+            except Unrenderable as reason:
+                self.report.drop(str(reason))
+                text = None
+            yield number, row, text
 
     def _text(self, row: dict[str, Any]) -> str | None:
         parts = []
@@ -69,9 +112,9 @@ class StrictReader(PipelineStep):  # type: ignore[misc] # datatrove ships no typ
             parts.append(part)
         return "\n\n".join(parts)
 
-    def _document(self, text: str, row: dict[str, Any], raw: RawInput, number: int) -> Document:
+    def _document(self, text: str, row: dict[str, Any], raw: RawInput, order: tuple[int, int]) -> Document:
         columns = self.source.columns
-        place = f"{raw.relative}:{number}"
+        place = f"{raw.relative}:{order[1]}"
         scores = {name: float(row[name]) for name in columns.scores if isinstance(row.get(name), int | float)}
         extra = {name: row[name] for name in columns.metadata if row.get(name) is not None}
         fields = {
@@ -80,7 +123,9 @@ class StrictReader(PipelineStep):  # type: ignore[misc] # datatrove ships no typ
             "language": _plain(row.get(columns.language or "")) or self.source.language,
             "license": _plain(row.get(columns.license or "")) or raw.licence,
             "scores": sorted(scores.items()),
-            "metadata": json.dumps(extra, sort_keys=True, ensure_ascii=False, default=str) if extra else None,
+            "extra": extra,
+            "row": row,
+            "order": order,
             "place": place,
         }
         return Document(text=text, id=_plain(row.get(columns.id or "")) or place, metadata=fields)
@@ -103,29 +148,6 @@ def _plain(value: object) -> str | None:
     return text.encode("utf-8", "replace").decode() or None
 
 
-class CountedFilter(PipelineStep):  # type: ignore[misc]
-    """Runs a datatrove filter and counts each document that it drops, by the filter's reason."""
-
-    type = "🔻 - FILTER"
-    name = "counted"
-
-    def __init__(self, inner: BaseFilter, report: Report) -> None:
-        """Wrap ``inner``."""
-        super().__init__()
-        self.inner, self.report = inner, report
-        self.name = inner.name
-
-    def run(self, data: Any, _rank: int = 0, _world_size: int = 1) -> Iterator[Document]:
-        """Yield what the filter keeps."""
-        for document in data:
-            keep, reason = get_filter_result(self.inner.filter(document))
-            self.stat_update("kept" if keep else "dropped")
-            if keep:
-                yield document
-            else:
-                self.report.drop(reason or type(self.inner).__name__)
-
-
 class DropDuplicates(PipelineStep):  # type: ignore[misc]
     """Drops a text that the task has seen before; copies across tasks are dropped in the merge."""
 
@@ -143,7 +165,7 @@ class DropDuplicates(PipelineStep):  # type: ignore[misc]
         for document in data:
             digest = xxhash.xxh3_128_digest(document.text.encode())
             if digest in seen:
-                self.report.drop("duplicate")
+                self.report.drop("duplicate", document)
             else:
                 seen.add(digest)
                 document.metadata["digest"] = digest
@@ -156,10 +178,13 @@ class WriteDocuments(PipelineStep):  # type: ignore[misc]
     type = "💽 - WRITER"
     name = "documents"
 
-    def __init__(self, source: str, folder: Path, report: Report, limit: Limit) -> None:
-        """Write into ``folder``."""
+    def __init__(
+        self, source: str, folder: Path, report: Report, limit: Limit, gathers: Sequence[str] = ()
+    ) -> None:
+        """Write into ``folder``; steps named in ``gathers`` left a key in each document."""
         super().__init__()
         self.source, self.folder, self.report, self.limit = source, folder, report, limit
+        self.gathers = tuple(gathers)
 
     def run(self, data: Any, rank: int = 0, _world_size: int = 1) -> Iterator[Document]:
         """Write everything; yield nothing."""
@@ -167,7 +192,7 @@ class WriteDocuments(PipelineStep):  # type: ignore[misc]
         import pyarrow.parquet as pq
 
         path = self.folder / f"{rank:05d}.parquet"
-        keys = Keys([], [], [])
+        keys = Keys({name: [] for name in self.gathers})
         staged = _Staged()
         with (
             atomic_path(path) as temporary,
@@ -198,11 +223,20 @@ class WriteDocuments(PipelineStep):  # type: ignore[misc]
         }
 
     def _row(self, document: Document, keys: "Keys") -> dict[str, Any]:
-        fields = dict(document.metadata)
-        keys.digest.append(fields.pop("digest"))
-        keys.place.append(fields.pop("place"))
-        keys.id.append(document.id)
-        return {"id": document.id, "text": document.text, "source": self.source} | fields
+        fields = document.metadata
+        keys.add(document)
+        extra = fields["extra"]
+        return {
+            "id": document.id,
+            "text": document.text,
+            "source": self.source,
+            "url": fields["url"],
+            "path": fields["path"],
+            "language": fields["language"],
+            "license": fields["license"],
+            "scores": sorted(fields["scores"]),
+            "metadata": json.dumps(extra, sort_keys=True, ensure_ascii=False, default=str) if extra else None,
+        }
 
 
 @dataclass(slots=True)
@@ -230,20 +264,43 @@ class _Staged:
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """What merging compares: each document's text digest, identifier and place, in the order of the file."""
+    """What merging compares, in the order of the file.
 
-    digest: list[bytes]
-    id: list[str]
-    place: list[str]
+    The text's digest, the identifier, the place, and the place as numbers: which raw file, which row.
+    """
+
+    gathered: dict[str, list[bytes]]
+    """For each step that decides across tasks, the key that it left."""
+    digest: list[bytes] = field(default_factory=list)
+    id: list[str] = field(default_factory=list)
+    place: list[str] = field(default_factory=list)
+    order: list[tuple[int, int]] = field(default_factory=list)
+
+    def add(self, document: Document) -> None:
+        """Take a document's keys."""
+        self.digest.append(document.metadata["digest"])
+        self.place.append(document.metadata["place"])
+        self.order.append(document.metadata["order"])
+        self.id.append(document.id)
+        for name, column in self.gathered.items():
+            column.append(document.metadata[KEY_PREFIX + name])
 
     def write(self, path: Path) -> None:
         """Write the keys beside their documents."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        columns = {"digest": pa.array(self.digest, pa.binary(16)), "id": pa.array(self.id, pa.string())}
+        columns = {
+            "digest": pa.array(self.digest, pa.binary(16)),
+            "id": pa.array(self.id, pa.string()),
+            "place": pa.array(self.place, pa.string()),
+            "file": pa.array([file for file, _ in self.order], pa.int64()),
+            "row": pa.array([row for _, row in self.order], pa.int64()),
+        }
+        for name, column in self.gathered.items():
+            columns[KEY_PREFIX + name] = pa.array(column, pa.binary())
         with atomic_path(path) as temporary:
-            pq.write_table(pa.table(columns | {"place": pa.array(self.place, pa.string())}), temporary)
+            pq.write_table(pa.table(columns), temporary)
 
 
 def keys_path(documents: Path) -> Path:

@@ -9,7 +9,7 @@ are refused. One row group, or one line, is in memory at a time.
 import json
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,11 +43,15 @@ class Report:
     read: int = 0
     kept: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
+    on_drop: Callable[[str, Any], None] | None = None
+    """Called with (reason, document or None) at each drop: who keeps examples hooks in here."""
 
-    def drop(self, reason: str) -> None:
-        """Count a row that was read and dropped."""
+    def drop(self, reason: str, document: Any = None) -> None:
+        """Count a row that was read and dropped; ``document`` is what it had become by then."""
         self.read += 1
         self.dropped[reason] += 1
+        if self.on_drop is not None:
+            self.on_drop(reason, document)
 
     def bad_rows(self) -> int:
         """Return how many rows were dropped because they are malformed."""
@@ -125,17 +129,21 @@ def _text_fault(value: object) -> str:
 
 
 def read_rows(
-    path: str, needed: Sequence[str], report: Report, *, columns: Sequence[str] | None = None
+    path: str,
+    needed: Sequence[str],
+    report: Report,
+    *,
+    columns: Sequence[str] | None = None,
+    damage: str = "error",
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (row number, row) of a file; rows that cannot be parsed are counted in ``report`` as drops.
 
-    ``needed`` columns must exist; ``columns`` limits what Parquet reads (default: all).
+    ``needed`` columns must exist; ``columns`` limits what Parquet reads (default: all). ``damage`` is what a
+    damaged WARC record is: ``error``, or ``drop``.
     """
     before = report.read, report.bad_rows()
     wide = sorted({*needed, *columns}) if columns is not None else None
-    rows = (
-        _parquet_rows(path, needed, wide) if path.endswith(".parquet") else _json_rows(path, needed, report)
-    )
+    rows = _rows(path, needed, wide, report, damage)
     try:
         for number, row in rows:
             yield number, row
@@ -150,6 +158,24 @@ def read_rows(
             raise
         raise SourceError(f"{path}: cannot be read ({type(error).__name__}: {error})") from error
     _refuse_bad_rows(path, report, before, at_end=True)
+
+
+def _rows(
+    path: str, needed: Sequence[str], wide: Sequence[str] | None, report: Report, damage: str
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Return the rows of a file, read as its suffix says."""
+    plain = path.removesuffix(".gz").removesuffix(".zst").removesuffix(".bz2")
+    if path.endswith(".parquet"):
+        return _parquet_rows(path, needed, wide)
+    if plain.endswith(".warc"):
+        from smoldata.warc import warc_rows
+
+        return warc_rows(path, report, damage)
+    if plain.endswith((".ipynb", ".xml")):
+        from smoldata.rawfiles import notebook_rows, xml_rows
+
+        return notebook_rows(path, report) if plain.endswith(".ipynb") else xml_rows(path)
+    return _json_rows(path, needed, report)
 
 
 def _refuse_bad_rows(path: str, report: Report, before: tuple[int, int], *, at_end: bool) -> None:

@@ -40,6 +40,21 @@ Extractor = Literal[
 ]
 
 
+# Which recipe a source has that names none: the user's own data, by its kind.
+_PIPELINES: dict[Kind, tuple[str, dict[str, Any]]] = {
+    "prose": ("prose", {}),
+    "multilingual": ("multilingual", {}),
+    "reference": ("text", {}),
+    "qa": ("text", {"least_characters": 50}),
+    "code": ("code", {}),
+    "notebook": ("code", {"least_characters": 50}),
+    "discussion": ("text", {"least_characters": 30}),
+    "math": ("text", {"least_characters": 100}),
+    "reasoning": ("text", {"least_characters": 20}),
+    "chat": ("text", {"least_characters": 20}),
+}
+
+
 class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -143,9 +158,20 @@ class Source(_Record):
     location: Location | None = None
     """Own data; read in every profile, before ``hub`` and ``sample``."""
     columns: Columns
+    pipeline: str | None = None
+    """A recipe of ``data/pipelines`` or a path; null: the one of the kind."""
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    """Values for the recipe's parameters."""
     sample: tuple[Take, ...] = ()
     why_absent: str | None = None
     note: str | None = None
+
+    def recipe(self) -> tuple[str, dict[str, Any]]:
+        """Return the pipeline's name or path and the parameters that the source gives it."""
+        if self.pipeline is not None:
+            return self.pipeline, self.parameters
+        name, parameters = _PIPELINES[self.kind]
+        return name, parameters | self.parameters
 
     @model_validator(mode="after")
     def _group_fits(self) -> "Source":

@@ -3,6 +3,7 @@
 Both gzip and zstd say where a frame ends; a file that ends before its frame does is cut. Blocks of 256 KiB.
 """
 
+import bz2
 import zlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -37,12 +38,25 @@ def read_lines(path: str) -> Iterator[bytes]:
 def _blocks(path: str) -> Iterator[bytes]:
     plain = path.removesuffix(".gz").removesuffix(".zst")
     if not plain.endswith(_JSON_SUFFIXES):
-        raise SourceError(f"{path}: unknown format; known: .parquet, .jsonl and .json, also .gz and .zst")
+        raise SourceError(
+            f"{path}: unknown format; known: .parquet, .jsonl, .json, .warc, .ipynb and .xml, "
+            "also .gz, .zst and .bz2"
+        )
+    yield from open_blocks(path)
+
+
+def open_blocks(path: str) -> Iterator[bytes]:
+    """Yield the content of a file in blocks, decompressed by its suffix (``.gz``, ``.zst``, ``.bz2``).
+
+    Raises :class:`SourceError` for an empty, cut or damaged file.
+    """
     with open_file(path) as file:
         if path.endswith(".gz"):
             yield from _decompressed(file, path, _new_gzip)
         elif path.endswith(".zst"):
             yield from _decompressed(file, path, _new_zstd)
+        elif path.endswith(".bz2"):
+            yield from _decompressed(file, path, bz2.BZ2Decompressor)
         else:
             count = 0
             while block := file.read(_BLOCK_BYTES):

@@ -7,10 +7,30 @@ from datatrove.data import Document
 from datatrove.pipeline.filters.base_filter import get_filter_result
 from tests.data.helpers import real_texts
 
-from smoldata.filters import CodeFilter, LengthFilter, ScriptFilter, filters_for
-from smoldata.registry import Kind
+from smoldata.filters import LengthFilter, SampleFilter, ScoreFilter, ScriptFilter
+from smoldata.reading import Report
+from smoldata.recipe import load_pipeline
+from smoldata.registry import Columns, Kind, Source
+from smoldata.rules import ScoreSettings
 from smoldata.sample.archive import read_installed
 from smoldata.sample.extract import extract
+from smoldata.steps import StepContext, make_steps
+
+
+def filters_for(kind: Kind, language: str) -> list[object]:
+    """Return the filters of the recipe that own data of a kind has by default."""
+    source = Source(
+        name="mine", kind=kind, domain="code", group="code", columns=Columns(text=("text",)), origin="own"
+    )
+    name, parameters = source.recipe()
+    recipe = load_pipeline(name, parameters, language=language)
+    context = StepContext("mine", language, Report(), recipe.base)
+    return [made for step in recipe.steps for made in make_steps(step.name, step.settings, context)]
+
+
+def code_filter(language: str) -> object:
+    """Return the filter of code, with its recipe's thresholds."""
+    return filters_for("code", language)[1]
 
 
 def decide(filters: list[object], text: str) -> str:
@@ -47,7 +67,7 @@ def test_real_code_is_kept() -> None:
     ],
 )
 def test_code_rules(language: str, text: str, reason: str) -> None:
-    assert decide([CodeFilter(language)], text) == reason
+    assert decide([code_filter(language)], text) == reason
 
 
 @pytest.mark.parametrize(
@@ -90,3 +110,39 @@ def test_prose_is_kept_and_repetition_is_not() -> None:
     prose = piece.text[:2500]
     assert decide(filters, prose) == ""
     assert decide(filters, prose[:400] * 12) != ""
+
+
+@pytest.mark.parametrize(
+    ("rounded", "value", "reason"),
+    [
+        (False, 3.0, ""),
+        (False, 2.9, "low_score"),
+        (True, 2.5001, ""),
+        (True, 2.49, "low_score"),
+        (True, 9.0, ""),
+    ],
+)
+def test_score_rule(rounded: bool, value: float, reason: str) -> None:
+    inner = ScoreFilter(ScoreSettings(name="score", at_least=3, rounded=rounded))
+    document = Document(text="x", id="x", metadata={"scores": [("score", value)]})
+    keep, why = get_filter_result(inner.filter(document))
+    assert (why or "") == reason
+    assert keep == (reason == "")
+
+
+@pytest.mark.parametrize(("missing", "kept"), [("keep", True), ("drop", False)])
+def test_a_missing_score_is_what_the_recipe_says(missing: str, kept: bool) -> None:
+    inner = ScoreFilter(ScoreSettings.model_validate({"name": "score", "at_least": 3, "missing": missing}))
+    keep, _ = get_filter_result(inner.filter(Document(text="x", id="x")))
+    assert keep == kept
+
+
+def test_a_sample_is_decided_by_the_text_alone() -> None:
+    texts = [f"document {number}" for number in range(4000)]
+    kept = [text for text in texts if SampleFilter("1/4").filter(Document(text=text, id="a")) is True]
+    again = [
+        text for text in reversed(texts) if SampleFilter("0.25").filter(Document(text=text, id="b")) is True
+    ]
+    assert kept == again[::-1]
+    # 4,000 draws at 1/4: five standard deviations are 137.
+    assert abs(len(kept) - 1000) < 137
