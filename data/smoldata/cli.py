@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from smoldata.console import run_command, say, table
+from smoldata.decontamination.cli import decontaminate_command
 from smoldata.errors import InputError
 
 if TYPE_CHECKING:
@@ -233,6 +234,9 @@ def _amount(text: str | None, option: str) -> int | None:
         raise InputError(f"{option} is {text!r}; want a number such as 500k, 50MB, 10M or 2G")
     factor = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "B": 10**9, "T": 10**12}[match[2].upper()]
     return int(float(match[1]) * factor)
+
+
+app.command("decontaminate")(decontaminate_command)
 
 
 def main() -> None:
