@@ -1,0 +1,1 @@
+"""Post-training: a base checkpoint in; mid-trained, SFT, APO and merged checkpoints out."""
