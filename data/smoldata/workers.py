@@ -11,9 +11,10 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from queue import SimpleQueue
 from typing import TypeVar, cast
 
 from smoldata.errors import SmolError
@@ -36,11 +37,9 @@ def run_all(work: Sequence[Callable[[], T]], workers: int) -> Iterator[T]:
     pool = ProcessPoolExecutor(min(workers, len(work)), mp_context=context, initializer=watch_parent)
     try:
         with interrupts_held_back():
-            pending: set[Future[T]] = {pool.submit(call) for call in work}
-        while pending:
-            done, pending = wait(pending, return_when=FIRST_COMPLETED)
-            for future in done:
-                yield future.result()
+            futures = [pool.submit(call) for call in work]
+        for future in as_finished(futures):
+            yield future.result()
     except BrokenProcessPool as error:
         raise SmolError(
             "a worker process was killed (out of memory?); finished files are kept: "
@@ -48,6 +47,20 @@ def run_all(work: Sequence[Callable[[], T]], workers: int) -> Iterator[T]:
         ) from error
     finally:
         stop_pool(pool)
+
+
+def as_finished(futures: Sequence[Future[T]]) -> Iterator[Future[T]]:
+    """Yield futures as they finish, so that Ctrl-C may come at any moment.
+
+    The library's own ``wait`` and ``as_completed`` lock every future at once; interrupted half-way they leave
+    locks behind, on which the pool's thread, and with it the exit of the process, then waits for ever.
+    """
+    finished: SimpleQueue[Future[T]] = SimpleQueue()
+    with interrupts_held_back():
+        for future in futures:
+            future.add_done_callback(finished.put)
+    for _ in futures:
+        yield finished.get()
 
 
 @contextmanager
