@@ -40,6 +40,7 @@ _TASK_BYTES = 512 << 10
 # The modules that decide what a document is: an edit elsewhere makes nothing stale.
 _SHAPING = (
     "documents.py",
+    "dropped.py",
     "filters.py",
     "heritage.py",
     "merge.py",
@@ -235,11 +236,12 @@ def run_task(job: Job, rank: int) -> str:
 
 def task_pipeline(job: Job) -> list[Any]:
     """Return the datatrove pipeline of one task: reader, the recipe's steps, duplicates, writer."""
+    from smoldata.dropped import Examples
     from smoldata.pipeline import DropDuplicates, StrictReader, WriteDocuments
     from smoldata.watched import watched
 
-    report = Report()
     source, recipe = job.source, job.recipe
+    report = Report(on_drop=Examples(source.name))
     context = StepContext(source.name, source.language, report, recipe.base)
     extra = [str(step.settings["name"]) for step in recipe.steps if step.name == "column"]
     fetch = recipe.read.contents is not None

@@ -14,14 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from smoldata import dropped
 from smoldata.documents import DOCUMENT_MANIFEST_SCHEMA, DOCUMENT_SCHEMA, FORMAT_VERSION
 from smoldata.errors import SourceError
 from smoldata.files import atomic_path, xxh3_128
 from smoldata.steps import KEY_PREFIX
 
 MANIFEST = "manifest.parquet"
-REMOVED = "removed"
-"""Folder beside the documents: one list for each step that decided across tasks."""
+REMOVED = dropped.FOLDER
+"""Folder beside the documents: one list for each step that decided across tasks, and examples of drops."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,7 @@ def merge(
     for path in folder.glob("*.parquet"):
         if path.name not in {row["path"] for row in rows}:
             path.unlink()
+    dropped.publish(paths, folder)
     with atomic_path(folder / MANIFEST) as temporary:
         pq.write_table(pa.Table.from_pylist(rows, schema=DOCUMENT_MANIFEST_SCHEMA), temporary)
 

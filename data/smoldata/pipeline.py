@@ -16,6 +16,7 @@ from datatrove.data import Document
 from datatrove.pipeline.base import PipelineStep
 
 from smoldata.documents import DOCUMENT_SCHEMA
+from smoldata.dropped import Examples
 from smoldata.files import atomic_path, write_json
 from smoldata.heritage import contents_url, with_contents
 from smoldata.kinds import Unrenderable, render_function, renderer
@@ -210,6 +211,8 @@ class WriteDocuments(PipelineStep):  # type: ignore[misc]
         self.report.read += staged.documents
         self.report.kept += staged.documents
         keys.write(keys_path(path))
+        if isinstance(self.report.on_drop, Examples):
+            self.report.on_drop.write(path)
         write_json(counts_path(path), self._counts(staged))
         yield from ()
 

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from smoldata.errors import RecipeError
+from smoldata.kinds import renderer
 from smoldata.located import Located, read_located
 from smoldata.steps import read_settings
 
@@ -38,16 +39,23 @@ class StepModel(_Model):
     """Where its numbers are published: paper, repository, dataset card."""
 
 
-class ReadModel(_Model):
-    """How a raw row becomes text, before the steps."""
+class ReadText(_Model):
+    """How a raw row becomes text, as it stands in the file: values may name parameters."""
 
     render: str | None = None
     """A name of smoldata.kinds: rows are rendered. Null: the columns named in the registry hold the text."""
     contents: str | None = None
     """``software_heritage``: rows hold identifiers, contents are fetched."""
-    damage: Literal["error", "drop"] = "error"
-    """What a damaged WARC record is: an error that names it, or a counted drop."""
+    damage: str = "error"
+    """What a damaged WARC record is: ``error``, which names it, or ``drop``, which counts it."""
     source: str | None = None
+
+
+class ReadModel(ReadText):
+    """The same with parameters filled in."""
+
+    contents: Literal["software_heritage"] | None = None
+    damage: Literal["error", "drop"] = "error"
 
 
 class RecipeModel(_Model):
@@ -59,7 +67,7 @@ class RecipeModel(_Model):
     source: str
     """The paper, card or repository that the recipe follows."""
     parameters: dict[str, Any] = Field(default_factory=dict)
-    read: ReadModel = ReadModel()
+    read: ReadText = ReadText()
     steps: list[StepModel]
 
 
@@ -87,7 +95,10 @@ class PipelineRecipe:
 
     def proof(self) -> list[Any]:
         """Return what decides the documents, as JSON-able values: part of a build's input hash."""
-        return [self.read.model_dump(exclude={"source"}), [[step.name, step.settings] for step in self.steps]]
+        contents = [read_settings(step.name, step.settings).content(self.base) for step in self.steps]
+        steps = [[step.name, step.settings] for step in self.steps]
+        # Files that no step names add nothing: recipes without them keep their hash.
+        return [self.read.model_dump(exclude={"source"}), steps, *([contents] if any(contents) else [])]
 
 
 def pipelines_folder() -> Path:
@@ -134,10 +145,24 @@ def read_pipeline(text: str, path: Path, parameters: Parameters, language: str |
         except RecipeError as error:
             raise RecipeError(f"{located.where(('steps', number))}: {error}") from error
         steps.append(BoundStep(entry.step, settings, entry.source))
-    read = ReadModel.model_validate(_filled(model.read.model_dump(), values, located, ("read",)))
+    read = _read(_filled(model.read.model_dump(), values, located, ("read",)), located)
     return PipelineRecipe(
         model.name, model.description, model.source, values, read, tuple(steps), path.resolve().parent
     )
+
+
+def _read(values: dict[str, Any], located: Located) -> ReadModel:
+    try:
+        read = ReadModel.model_validate(values)
+        if read.render is not None:
+            renderer(read.render)
+    except ValidationError as error:
+        key = str(error.errors()[0]["loc"][0])
+        place = located.where(("read", key))
+        raise RecipeError(f"{place}: {key} is {values[key]!r}: {error.errors()[0]['msg']}") from error
+    except RecipeError as error:
+        raise RecipeError(f"{located.where(('read', 'render'))}: {error}") from error
+    return read
 
 
 def _locate(which: str) -> Path:
@@ -170,7 +195,7 @@ def _validated(located: Located) -> RecipeModel:
 
 
 def _known_keys(place: tuple[int | str, ...]) -> list[str]:
-    inner: dict[str, type[BaseModel]] = {"steps": StepModel, "read": ReadModel}
+    inner: dict[str, type[BaseModel]] = {"steps": StepModel, "read": ReadText}
     model = inner.get(str(place[0]), RecipeModel) if len(place) > 1 else RecipeModel
     return list(model.model_fields)
 

@@ -36,6 +36,10 @@ class StepSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    def content(self, _base: Path) -> list[str]:
+        """Return digests of files that the settings name: part of a build's input hash."""
+        return []
+
 
 @dataclass(frozen=True, slots=True)
 class StepContext:
@@ -76,6 +80,10 @@ STEPS: dict[str, StepSpec] = {
     "sample": StepSpec("smoldata.rules:sample", "keeps a share, decided by a hash of the text"),
     "gopher_quality": StepSpec("smoldata.rules:gopher_quality", "datatrove's Gopher quality rules"),
     "gopher_repetition": StepSpec("smoldata.rules:gopher_repetition", "datatrove's Gopher repetition rules"),
+    # Evaluation sets (smoldata.decontamination).
+    "decontaminate": StepSpec(
+        "smoldata.decontamination.step:decontaminate", "drops or marks what holds items of evaluation sets"
+    ),
 }
 
 
