@@ -242,6 +242,7 @@ def make_plans(job: Job) -> list["Plan"]:
     """Plan the stage and those before it; write each plan into its folder."""
     from smolmix.plan import load_plan
     from smolmix.plan_files import write_plan
+    from smolmix.plan_lint import examined
     from smolmix.planner import plan_stage
     from smolmix.sources import supply_from_manifests, supply_from_registry
 
@@ -254,6 +255,10 @@ def make_plans(job: Job) -> list["Plan"]:
     plans = plan_stage(
         job.recipe, supply, preset=request.preset, profile=request.profile, budget=request.budget
     )
+    plans = [
+        examined(plan, job.registry, stage.recipe.forbidden_licences)
+        for plan, stage in zip(plans, job.stages, strict=True)
+    ]
     # Loaded again: what was just planned holds every shard in memory.
     return [load_plan(write_plan(plan, plan_folder(request, plan.name, plan.preset))) for plan in plans]
 

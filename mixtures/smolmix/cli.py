@@ -13,6 +13,7 @@ from smolmix.build import Request, build, bundle_folder, parse_profile, plan_fol
 from smolmix.change_cli import add_change_commands
 from smolmix.export_cli import add_export_commands
 from smolmix.faces_cli import add_face_commands
+from smolmix.lint_cli import add_lint_command
 from smolmix.planner_cli import add_planner_commands
 
 app = typer.Typer(
@@ -290,6 +291,7 @@ def weights(
 
 
 add_planner_commands(app)
+add_lint_command(app)
 add_face_commands(app)
 add_export_commands(app)
 add_change_commands(app)

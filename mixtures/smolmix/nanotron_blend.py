@@ -6,7 +6,7 @@ Megatron's). The seed plays no part. Compared on 2026-11-22 with that helper, co
 samples of three published stages are the same. Cost: about 3 microseconds a sample; nanotron stores 10 bytes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
@@ -49,21 +49,39 @@ def blend(weights: Sequence[float], samples: int) -> Blend:
     Raises:
         InputError: no positive weight, or more folders than an int16 can number.
     """
+    parts = list(blend_blocks(weights, samples))
+    return Blend(
+        np.concatenate([part.folder for part in parts]),
+        np.concatenate([part.place for part in parts]),
+        parts[-1].counts,
+    )
+
+
+def blend_blocks(weights: Sequence[float], samples: int, block: int = 1 << 16) -> Iterator[Blend]:
+    """Yield the same in blocks, so that a whole stage needs little memory; ``counts`` are those so far.
+
+    At least one block comes, be it empty.
+
+    Raises:
+        InputError: no positive weight, or more folders than an int16 can number.
+    """
     if len(weights) > MOST_FOLDERS:
         raise InputError(f"{len(weights):,} folders; nanotron takes at most {MOST_FOLDERS:,}")
     shares = normalised(weights)
     counts = np.zeros(shares.size, np.float64)
-    folder = np.empty(samples, np.int16)
-    place = np.empty(samples, np.int64)
     error = np.empty_like(shares)
-    for sample in range(samples):
-        np.multiply(shares, float(max(sample, 1)), out=error)
-        error -= counts
-        chosen = int(error.argmax())
-        folder[sample] = chosen
-        place[sample] = int(counts[chosen])
-        counts[chosen] += 1
-    return Blend(folder, place, counts.astype(np.int64))
+    for first in range(0, max(samples, 1), block):
+        size = min(block, samples - first)
+        folder = np.empty(size, np.int16)
+        place = np.empty(size, np.int64)
+        for row in range(size):
+            np.multiply(shares, float(max(first + row, 1)), out=error)
+            error -= counts
+            chosen = int(error.argmax())
+            folder[row] = chosen
+            place[row] = int(counts[chosen])
+            counts[chosen] += 1
+        yield Blend(folder, place, counts.astype(np.int64))
 
 
 def exact_shares(weights: Sequence[float]) -> list[Fraction]:

@@ -2,19 +2,23 @@
 
 No data and no plan of ours is needed; where the folders are on this machine their shards are counted too.
 Each finding has a number and a fix. The faults are those of nanotron at bc1f5a61 (``src/nanotron/data``).
+Cost: milliseconds, and up to 3 s for a lineage so short that its record is worked out window for window.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
-from pathlib import Path
 from typing import Final
 
+from smoldata.registry import load_registry
+from smolmix import licences, nanotron_folders
 from smolmix.findings import NOTHING_TO_DO, Finding
+from smolmix.licences import LicenceClass, Licensed
 from smolmix.literals import decimal_text
 from smolmix.nanotron_blend import BYTES_PER_SAMPLE, exact_shares, float_error
-from smolmix.nanotron_schema import Dataset, DataStage, LearningRateScheduler, NanotronConfig
+from smolmix.nanotron_ledger import StageRun, read_path_asks, simulate, source_of
+from smolmix.nanotron_schema import DataStage, LearningRateScheduler, NanotronConfig
 
 _MUCH_MEMORY: Final = 10**9
 _WIDE_VOCABULARY: Final = 65_536
@@ -22,6 +26,8 @@ _WIDE_BYTES: Final = 4
 _HALF: Final = Fraction(1, 2)
 _ROUNDING: Final = Fraction(1, 10**9)
 """Decimals of repeating fractions miss 1 by less."""
+EXACT_SAMPLES: Final = 1_000_000
+"""Samples up to which the record of a lineage is worked out exactly: 3 s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +64,24 @@ def lint(config: NanotronConfig) -> list[Finding]:
     for stage, use in zip(config.data_stages, uses, strict=True):
         found += _weights(stage, use)
         found += _dataset(stage)
-    found += _capacity(config, uses)
+    found += _blend(config)
+    found += _record(config)
+    found += _folders(config, uses)
     return found
+
+
+def runs_of(config: NanotronConfig) -> list[StageRun]:
+    """Return the launches that lead to this one and itself: one a stage, all at the file's length."""
+    return [
+        StageRun(
+            stage.name,
+            use.steps,
+            tuple(stage.data.dataset.dataset_folder),
+            tuple(stage.data.dataset.dataset_weights),
+            config.tokens.sequence_length,
+        )
+        for stage, use in zip(config.data_stages, stages_of(config), strict=True)
+    ]
 
 
 def _launch(config: NanotronConfig) -> Iterator[Finding]:
@@ -83,14 +105,19 @@ def _launch(config: NanotronConfig) -> Iterator[Finding]:
             "loader is built, and a fresh run stops with a KeyError of the first",
             "launch once a stage, each resuming from the checkpoint of the one before",
         )
-    lengths = {stage.sequence_length or tokens.sequence_length for stage in config.data_stages}
-    if len(lengths) > 1:
+    length = config.tokens.sequence_length
+    others = [stage for stage in config.data_stages if stage.sequence_length not in {None, length}]
+    if others:
         yield Finding(
             "length-change",
             "error",
             None,
-            f"stages of one lineage have sequence lengths {sorted(lengths)}: NotImplementedError",
-            "start a new lineage at the new length, with its own folders",
+            f"stage {others[0].name} has sequence_length {others[0].sequence_length}, "
+            f"tokens.sequence_length is "
+            f"{length}: a launch reads and trains windows of {length} in every stage; a fresh run stops "
+            "after its first step (Sequence length mismatch), a resumed one goes on without a word",
+            "start a new lineage at the new length, with its own folders: offsets of the old one would be "
+            "counted in windows that are cut elsewhere",
         )
 
 
@@ -170,51 +197,82 @@ def _dataset(stage: DataStage) -> Iterator[Finding]:
     if twice:
         yield Finding(
             "folder-twice",
-            "warning",
+            "error",
             twice[0],
-            f"stage {stage.name}: {len(twice)} folders stand twice; both entries read the same windows",
+            f"stage {stage.name}: {len(twice)} folders stand twice; both entries read the same windows, "
+            "only one is recorded, and no checkpoint of the stage can be loaded (Mismatch between the total "
+            "consumed)",
             "write each folder once, with the sum of its weights",
         )
 
 
-def _capacity(config: NanotronConfig, uses: list[StageUse]) -> Iterator[Finding]:
-    """Yield a finding for each folder on this machine that runs out, over all stages of the lineage."""
+def _blend(config: NanotronConfig) -> Iterator[Finding]:
+    """Yield how far the greedy blend can be from its weights, proved for any weights.
+
+    Before each pick the errors ``w * s - count`` sum to 0 or more, so the largest is at least 0: no folder is
+    ever 1 ahead. The others being less than 1 ahead each, none is as much behind as there are others.
+    """
+    most = max(len(stage.data.dataset.dataset_folder) for stage in config.data_stages)
+    yield Finding(
+        "blend-bound",
+        "info",
+        None,
+        f"nanotron's greedy blend of {most} folders is at any step less than 1 window ahead of weight x "
+        f"windows and less than {max(most - 1, 1)} behind",
+        "`--replay` gives its windows one by one",
+    )
+
+
+def _record(config: NanotronConfig) -> Iterator[Finding]:
+    """Yield what nanotron records wrongly of the stages, and what the last one skips or repeats for it."""
+    runs = runs_of(config)
+    if len(runs) < 2:  # noqa: PLR2004 - the record of a first stage is right
+        return
+    what = (
+        "from the second stage on nanotron records the windows of other samples than it reads (the global "
+        "step's): "
+    )
+    fix = "keep a ledger of your own; a third stage starts where the record says"
+    if sum(run.steps for run in runs) * config.batch_windows > EXACT_SAMPLES:
+        most = 2 * max(len(run.folders) for run in runs)
+        message = f"a folder's record is off by less than {most} windows a stage"
+        yield Finding("consumption-record", "warning", None, what + message, fix)
+        return
+    ledgers = simulate(runs, config.batch_windows)
+    off = [(abs(one.recorded - one.read), one, ledger) for ledger in ledgers for one in ledger.folders]
+    worst, folder, ledger = max(off, key=lambda found: found[0])
+    if worst:
+        again = sum(one.repeated or 0 for one in ledgers[-1].folders)
+        never = sum(one.skipped or 0 for one in ledgers[-1].folders)
+        message = (
+            f"of {folder.folder} {folder.read:,} are read in {ledger.name} and {folder.recorded:,} recorded; "
+            f"{ledgers[-1].name} reads {again:,} windows again and passes over {never:,}"
+        )
+        yield Finding("consumption-record", "warning", folder.folder, what + message, fix)
+
+
+def _folders(config: NanotronConfig, uses: list[StageUse]) -> Iterator[Finding]:
+    """Yield what the folders on this machine lack or lose, over all stages of the lineage."""
     needed: dict[str, Fraction] = {}
-    datasets: dict[str, Dataset] = {}
-    for stage, use in zip(config.data_stages, uses, strict=True):
+    for use in uses:
         for folder, windows in use.folders.items():
             needed[folder] = needed.get(folder, Fraction(0)) + windows
-            datasets[folder] = stage.data.dataset
-    unseen = 0
-    for folder, windows in needed.items():
-        held = count_windows(folder, datasets[folder].token_size_in_bytes, config.tokens.sequence_length)
-        if held is None:
-            unseen += 1
-        elif held < windows:
-            yield Finding(
-                "folder-runs-out",
-                "error",
-                folder,
-                f"{folder} holds {held:,} windows, the stages draw {decimal_text(windows, 1)}: nanotron does "
-                "not start again at the beginning, it stops with an IndexError",
-                f"link its shards {-(-windows // held)} times, or lower its weight"
-                if held
-                else "put shards there",
-            )
-    if unseen:
-        yield Finding(
-            "folders-not-seen",
-            "info",
-            None,
-            f"{unseen} of {len(needed)} folders are not on this machine: whether they hold enough is open",
-            "run the same check where the shards are",
-        )
+    seen = nanotron_folders.look_at_all(config)
+    yield from nanotron_folders.capacity(seen, needed)
+    yield from nanotron_folders.remainders(seen, config.tokens.sequence_length)
+    last, run = config.data_stages[-1], runs_of(config)[-1]
+    if last.data.dataset.dataset_read_path:
+        held = {name: folder.windows for name, folder in seen.items() if folder is not None}
+        asked = read_path_asks(run, config.tokens.train_steps, config.batch_windows, held)
+        yield from nanotron_folders.read_path(last.name, asked, held)
 
 
-def count_windows(folder: str, token_bytes: int, sequence_length: int) -> int | None:
-    """Return the windows that nanotron finds in a local folder (``*.ds``, not recursive); None: no folder."""
-    path = Path(folder)
-    if "://" in folder or not path.is_dir():
-        return None
-    window_bytes = token_bytes * (sequence_length + 1)
-    return sum(file.stat().st_size // window_bytes for file in path.glob("*.ds"))
+def lint_licences(config: NanotronConfig, forbidden: Collection[LicenceClass]) -> list[Finding]:
+    """Return the findings on the licences of folders that bear the name of a shipped source."""
+    known = load_registry().sources
+    drawn: dict[str, Fraction] = {}
+    for use in stages_of(config):
+        for folder, windows in use.folders.items():
+            drawn[source_of(folder)] = drawn.get(source_of(folder), Fraction(0)) + windows
+    rows = [Licensed(name, known[name].licence, int(drawn[name])) for name in sorted(drawn) if name in known]
+    return licences.findings(rows, "windows", forbidden)

@@ -343,5 +343,5 @@ def load_config(path: Path) -> NanotronConfig:
     """Read and check a nanotron YAML file (safe loader)."""
     try:
         return parse_config(yaml.safe_load(Path(path).read_text("utf-8")))
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"{path} cannot be read as YAML: {error}") from error

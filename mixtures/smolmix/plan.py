@@ -175,27 +175,28 @@ class Plan:
         """Return the windows of each shard by source, in ordinal order; None for a source of unknown size."""
         from smolmix.shard_table import windows_by_source
 
-        return windows_by_source(self._shard_columns("source", "windows"))
+        return windows_by_source(self.shard_columns("source", "windows"))
 
     def shard_tokens(self) -> dict[str, int | None]:
         """Return the training tokens of each source at hand; None: unknown size."""
         from smolmix.shard_table import tokens_by_source
 
-        return tokens_by_source(self._shard_columns("source", "tokens"))
+        return tokens_by_source(self.shard_columns("source", "tokens"))
 
     def shard_identities(self) -> dict[str, tuple[list[str], list[int | None], list[int | None]]]:
         """Return content hashes (may be empty), tokens and bytes of each source's shards, by ordinal."""
         from smolmix.shard_table import identities_by_source
 
-        return identities_by_source(self._shard_columns("source", "xxh3_128", "tokens", "bytes"))
+        return identities_by_source(self.shard_columns("source", "xxh3_128", "tokens", "bytes"))
 
     def shards(self) -> Any:
         """Return the rows of ``shards.parquet`` as an Arrow table."""
         from smolmix.shard_table import SHARDS_SCHEMA
 
-        return self._shard_columns(*SHARDS_SCHEMA.names).cast(SHARDS_SCHEMA)
+        return self.shard_columns(*SHARDS_SCHEMA.names).cast(SHARDS_SCHEMA)
 
-    def _shard_columns(self, *names: str) -> Any:
+    def shard_columns(self, *names: str) -> Any:
+        """Return columns of ``shards.parquet`` as an Arrow table."""
         from smolmix.shard_table import read_columns
 
         if self.table is not None:

@@ -1,4 +1,4 @@
-"""The commands of ``smolmix`` of the planner: reconcile, diff, replan, lint, init, schema."""
+"""The commands of ``smolmix`` of the planner: reconcile, diff, replan, init, schema."""
 
 import json
 from fractions import Fraction
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from smoldata.console import out, say, table
-from smoldata.errors import EXIT_FAILED, InputError, IntegrityError
+from smoldata.errors import InputError, IntegrityError
 
 if TYPE_CHECKING:
     from smolmix.plan import Plan
@@ -20,7 +20,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program."
 
 def add_planner_commands(app: typer.Typer) -> None:
     """Add the commands of this module to the program."""
-    for command in (reconcile, diff, lint, init, schema):
+    for command in (reconcile, diff, init, schema):
         app.command()(command)
     app.command("replan")(replan_command)
 
@@ -174,7 +174,9 @@ def replan_command(
 
     Example: smolmix replan plans/stage2-blog --done 100 --recipe new.yaml --into plans/new
     """
+    from smoldata.registry import load_registry
     from smolmix.plan_files import load_chain, write_plan
+    from smolmix.plan_lint import examined
     from smolmix.recipe import load_recipe
     from smolmix.replan import replan
     from smolmix.retract import carry
@@ -187,7 +189,7 @@ def replan_command(
     supply = supply_for(plans[-1], new, [*(s.name for p in plans for s in p.sources)], into)
     profile = cast("Profile", plans[-1].profile)
     rest = replan(plans, done, new, supply, preset=preset or None, profile=profile, budget=budget or None)
-    rest = carry(plans, rest)
+    rest = examined(carry(plans, rest), load_registry(new.registry), new.forbidden_licences)
     print(f"wrote {write_plan(rest, into)}: {rest.steps:,} steps after step {rest.start_step:,}")
 
 
@@ -205,29 +207,6 @@ def _steps_done(plan: "Plan", asked: int, ledger: Path | None) -> int:
             f"would be read again; leave --done away to go on after step {seen:,}"
         )
     return seen
-
-
-def lint(
-    file: Annotated[Path, typer.Argument(help="A nanotron configuration (YAML), anybody's.")],
-    as_json: AsJson = False,
-) -> None:
-    """Say whether nanotron can run a configuration: each finding with a number and a fix.
-
-    Needs no data and no plan; folders on this machine are counted. Exit code 1 if something would fail.
-
-    Example: smolmix lint build/sample/bundles/stage2-blog/nanotron.yaml
-    """
-    from smolmix.nanotron_lint import lint as examine
-    from smolmix.nanotron_schema import load_config
-
-    findings = examine(load_config(file))
-    if as_json:
-        out.print_json(json.dumps([finding.as_json() for finding in findings]))
-    else:
-        for finding in findings:
-            print(f"{finding.severity:<8} {finding.code}: {finding.message}\n         fix: {finding.fix}")
-    if any(finding.severity == "error" for finding in findings):
-        raise typer.Exit(EXIT_FAILED)
 
 
 def init(

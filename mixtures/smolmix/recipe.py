@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from smoldata.errors import RecipeError
 from smolmix.groups import WeightTree, fill_proportions, read_members, resolve
+from smolmix.licences import LicenceClass
 from smolmix.literals import Budget, parse_budget, parse_share
 from smolmix.yamltext import LocatedYaml, load_yaml_text
 
@@ -59,6 +60,13 @@ class CapModel(_Model):
     on_cap: Literal["error", "redistribute"] = "error"
 
 
+class LicencesModel(_Model):
+    """Which licences must not be read."""
+
+    forbid: list[LicenceClass] = Field(default_factory=list)
+    """Classes of :mod:`smolmix.licences`, such as ``non-commercial``."""
+
+
 class SampleModel(_Model):
     """What replaces lengths and budget in profile ``sample``; without it a recipe is planned as it is."""
 
@@ -92,6 +100,7 @@ class RecipeModel(_Model):
     """Share of documents held out, by a hash of their text."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 6
     max_passes: CapModel | None = None
+    licences: LicencesModel = LicencesModel()
     sample: SampleModel | None = None
     registry: str | None = None
     """A registry file with sources of one's own, relative to the recipe; laid over the shipped one."""
@@ -134,6 +143,7 @@ class Recipe:
     validation: Fraction
     seed: int
     caps: Caps
+    forbidden_licences: tuple[LicenceClass, ...]
     sample: SampleModel | None
     sample_max_passes: Fraction
     sample_validation: Fraction | None
@@ -249,6 +259,7 @@ def read_recipe(text: str, path: Path, label: str | None = None) -> Recipe:
             _optional_share(caps.curriculum, located, ("max_passes", "curriculum")),
             caps.on_cap,
         ),
+        forbidden_licences=tuple(model.licences.forbid),
         sample=model.sample,
         sample_max_passes=_share(
             (model.sample or SampleModel()).max_passes, located, ("sample", "max_passes")
@@ -339,6 +350,7 @@ def _known_keys(path: tuple[str, ...]) -> list[str]:
     models: dict[str, type[BaseModel]] = {
         "tokenizer": TokenizerModel,
         "max_passes": CapModel,
+        "licences": LicencesModel,
         "sample": SampleModel,
         "presets": PresetModel,
     }

@@ -126,6 +126,12 @@ def tokens_by_source(table: Any) -> dict[str, int | None]:
     return {name: None if int(tokens[b]) < 0 else int(tokens[b:e].sum()) for name, b, e in _runs(table)}
 
 
+def tokens_and_windows(table: Any) -> dict[str, tuple[I64, I64]]:
+    """Return tokens and windows of each shard by source; sources of unknown size are left out."""
+    tokens, windows = (table.column(name).fill_null(-1).to_numpy() for name in ("tokens", "windows"))
+    return {name: (tokens[b:e], windows[b:e]) for name, b, e in _runs(table) if int(tokens[b]) >= 0}
+
+
 def identities_by_source(table: Any) -> dict[str, tuple[list[str], list[int | None], list[int | None]]]:
     """Return content hashes, tokens and bytes of each source's shards, in ordinal order."""
     columns = [table.column(name) for name in ("xxh3_128", "tokens", "bytes")]

@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 from smoldata.registry import load_registry
 from smolmix.cli import app
 from smolmix.nanotron import emit
-from smolmix.nanotron_lint import count_windows, lint, stages_of
+from smolmix.nanotron_folders import Folder, look
+from smolmix.nanotron_lint import lint, lint_licences, stages_of
 from smolmix.nanotron_schema import NanotronConfig
 from smolmix.planner import chain, plan_stage
 from smolmix.recipe import load_recipe
@@ -104,18 +105,85 @@ def test_fresh_stages_and_lengths(config: NanotronConfig) -> None:
     )
     found = codes(broken)
     assert "2 data stages without resume" in found["fresh-stages"]
-    assert "[4096, 8192]" in found["length-change"]
+    assert "sequence_length 8192, tokens.sequence_length is 4096" in found["length-change"]
+
+
+def shards(folder: Path, *tokens: int, width: int = 4) -> str:
+    folder.mkdir(parents=True)
+    for number, count in enumerate(tokens):
+        (folder / f"{number}.ds").write_bytes(bytes(width * count))
+    return str(folder)
 
 
 def test_folders_on_this_machine_are_counted(config: NanotronConfig, tmp_path: Path) -> None:
-    folder = tmp_path / "s3-local" / "a"
-    folder.mkdir(parents=True)
-    for name, tokens in (("0.ds", 4097 * 3 + 4096), ("1.ds", 4097), ("2.ds", 100)):
-        (folder / name).write_bytes(bytes(4 * tokens))
-    assert count_windows(str(folder), 4, 4096) == 4
-    assert count_windows("s3://bucket/a", 4, 4096) is None
-    found = codes(changed(config, dataset_folder=[str(folder)], dataset_weights=[1.0]))
+    folder = shards(tmp_path / "s3-local" / "a", 4097 * 3 + 4096, 4097, 100)
+    assert look(folder, 4, 4096) == Folder(3, 4, 4097 * 4 + 4196, 4196, 1, 0)
+    assert look("s3://bucket/a", 4, 4096) is None
+    found = codes(changed(config, dataset_folder=[folder], dataset_weights=[1.0]))
     assert "holds 4 windows, the stages draw 430848000" in found["folder-runs-out"]
+    assert "4,196 of 20,584 tokens (~20.385 %) stand at the ends of 3 shards" in found["window-remainders"]
+    assert "1 of them without any" in found["window-remainders"]
+
+
+def test_a_cut_file_and_a_wrong_width(config: NanotronConfig, tmp_path: Path) -> None:
+    folder = shards(tmp_path / "s3" / "a", 4097)
+    (Path(folder) / "0.ds").write_bytes(bytes(4 * 4097 + 2))
+    found = codes(changed(config, dataset_folder=[folder], dataset_weights=[1.0]))
+    assert "1 of 1 files are no whole number of tokens" in found["broken-width"]
+
+
+def test_whole_windows_lose_nothing(config: NanotronConfig, tmp_path: Path) -> None:
+    folder = shards(tmp_path / "s3" / "a", 4097 * 2, 4097)
+    assert "window-remainders" not in codes(changed(config, dataset_folder=[folder], dataset_weights=[1.0]))
+
+
+def test_the_assertion_on_read_paths(config: NanotronConfig, tmp_path: Path) -> None:
+    # Stage 2 alone draws 430,848,000 windows; the assertion asks for all 2,418,048,000 of the run.
+    folder = shards(tmp_path / "s3" / "a", 4097)
+    dataset = {"dataset_folder": [folder], "dataset_weights": [1.0], "dataset_read_path": ["local"]}
+    assert "= 2,418,048,000, as if the whole run" in codes(changed(config, **dataset))["read-path-capacity"]
+    without = codes(changed(config, **(dataset | {"dataset_read_path": None})))
+    assert "read-path-capacity" not in without
+
+
+def small(config: NanotronConfig, steps: int) -> NanotronConfig:
+    """Give two stages of as many steps each, 2 windows a step, blended .1, .1, .8."""
+    data = {"dataset_folder": ["s3/a", "s3/b", "s3/c"], "dataset_weights": [0.1, 0.1, 0.8]}
+    first, second = (
+        stage.model_copy(update={"data": stage.data.model_copy(update={
+            "dataset": stage.data.dataset.model_copy(update=data)})})
+        for stage in config.data_stages
+    )  # fmt: skip
+    return config.model_copy(
+        update={
+            "data_stages": [first, second.model_copy(update={"start_training_step": steps + 1})],
+            "parallelism": config.parallelism.model_copy(update={"dp": 2}),
+            "tokens": config.tokens.model_copy(
+                update={"train_steps": 2 * steps, "micro_batch_size": 1, "batch_accumulation_per_replica": 1}
+            ),
+        }
+    )
+
+
+def test_the_record_of_a_second_stage_is_wrong(config: NanotronConfig) -> None:
+    assert "less than 92 windows a stage" in codes(config)["consumption-record"]
+    message = codes(small(config, 6))["consumption-record"]  # the run of the ledger's tests
+    assert "of s3/a 2 are read in stage2 and 1 recorded" in message
+    assert "reads 0 windows again and passes over 0" in message
+    one = config.model_copy(update={"data_stages": config.data_stages[:1]})
+    assert "consumption-record" not in codes(one)
+
+
+def test_licences_of_folders_named_after_sources(config: NanotronConfig) -> None:
+    known = load_registry().sources
+    unknown = [name for name, source in known.items() if source.licence is None][0]  # noqa: RUF015 - the first
+    new = changed(config, dataset_folder=[f"s3://x/{unknown}", "s3/dclm"], dataset_weights=[0.25, 0.75])
+    new = new.model_copy(update={"data_stages": new.data_stages[1:]})
+    (found,) = (one for one in lint_licences(new, ()) if one.code == "licence-unknown")
+    assert found.source == unknown
+    assert "107,712,000 of 430,848,000 windows (25 %) from 1 source state" in found.message
+    (error,) = (one for one in lint_licences(new, ["unknown"]) if one.severity == "error")
+    assert (error.code, error.source) == ("licence-forbidden", unknown)
 
 
 def test_the_command_fails_where_the_run_would(config: NanotronConfig, tmp_path: Path) -> None:
