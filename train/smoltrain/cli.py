@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from smoldata.console import run_command
+from smoltrain.nanotron.cli import app as nanotron_app
+from smoltrain.nanotron.cli import doctor
 
 if TYPE_CHECKING:
     from smoltrain.bundle import Bundle
@@ -16,6 +18,8 @@ app = typer.Typer(
 )
 ledger_app = typer.Typer(no_args_is_help=True, help="What a run consumed, against what was planned.")
 app.add_typer(ledger_app, name="ledger")
+app.add_typer(nanotron_app, name="nanotron")
+app.command()(doctor)
 
 BundleOption = Annotated[Path, typer.Option(help="The bundle's folder, as `make handoff` writes it.")]
 RootOption = Annotated[

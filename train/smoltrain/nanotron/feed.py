@@ -1,9 +1,9 @@
 """The plan's batches as nanotron's trainer takes them: its extension point for custom dataloaders, filled.
 
 ``DistributedTrainer.train`` takes a mapping of stage name to an iterable of micro-batches: ``input_ids``,
-``position_ids``, ``label_ids`` and ``label_mask``, where a rank holds what its place in the pipeline and in
-the context-parallel group needs. After each step it asks ``.dataset`` how many tokens every folder has given,
-and keeps the answer in its checkpoints; here that is the plan's exact count a source.
+``position_ids``, ``label_ids`` and ``label_mask``, where a rank holds what its place in the pipeline and
+in the context-parallel group needs. After each step it asks ``.dataset`` how many tokens every folder has
+given, and keeps the answer in its checkpoints; here that is the plan's exact count a source.
 
 A rank of the data-parallel group takes its run of the global batch, micro-batch after micro-batch; what was
 handed over is remembered until :meth:`Feed.taken` is asked for it. Cost: that of :mod:`smoltrain.loader`.

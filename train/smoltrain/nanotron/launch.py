@@ -1,10 +1,10 @@
 """nanotron's trainer on our loader: what ``smoltrain nanotron run`` starts on every rank, under torchrun.
 
 nanotron's ``DistributedTrainer`` is used as its own ``run_train.py`` uses it, with one difference: the
-dataloader it is given is :class:`smoltrain.nanotron.feed.Feed`, so that the order is the plan's and no folder
-of the configuration is ever opened. A subclass writes the ledger before each checkpoint and the log after
-each step; nothing of nanotron is changed. Runs in nanotron's environment, which must also have numpy, pyarrow
-and xxhash (and fsspec, where shards come from a URL).
+dataloader it is given is :class:`smoltrain.nanotron.feed.Feed`, so that the order is the plan's and no
+folder of the configuration is ever opened. A subclass writes the ledger before each checkpoint and the log
+after each step; nothing of nanotron is changed. Runs in nanotron's environment, which must also have
+numpy, pyarrow, rich and xxhash (and fsspec, where shards come from a URL).
 
 Before the first step: the configuration fits the bundle (stage, start step, length, batch, vocabulary), and
 the checkpoint that was loaded ends where this stage begins, or inside it.

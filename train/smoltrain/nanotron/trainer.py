@@ -1,7 +1,7 @@
 """nanotron's trainer, told of our files: its hooks filled, nothing of it changed.
 
-The only module that imports nanotron. The ledger is written before each checkpoint: a checkpoint without its
-ledger could not be made good, the reverse can.
+The only module that imports nanotron. The ledger is written before each checkpoint: a checkpoint without
+its ledger could not be made good, the reverse can.
 """
 
 import time
