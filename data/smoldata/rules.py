@@ -3,10 +3,14 @@
 Light to import: the filters themselves (:mod:`smoldata.filters`, datatrove) come with the first step made.
 """
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import yaml
 from pydantic import Field
 
+from smoldata.errors import RecipeError
 from smoldata.steps import StepContext, StepSettings
 
 if TYPE_CHECKING:
@@ -131,3 +135,73 @@ def gopher_repetition(settings: GopherSettings, _context: StepContext) -> "BaseF
     from datatrove.pipeline.filters import GopherRepetitionFilter
 
     return GopherRepetitionFilter(language=settings.language)
+
+
+class Fineweb2Language(StepSettings):
+    """Which score is compared with the language's published threshold."""
+
+    score: str = "language_score"
+    missing: Literal["keep", "drop"] = "drop"
+
+
+def fineweb2_language(settings: Fineweb2Language, context: StepContext) -> "BaseFilter":
+    """Drop as ``low_<score>``: GlotLID's confidence under FineWeb2's threshold of the language."""
+    from smoldata.filters import ScoreFilter
+
+    numbers = fineweb2_numbers(context.language)
+    rule = ScoreSettings(name=settings.score, at_least=numbers["language_score"], missing=settings.missing)
+    return ScoreFilter(rule)
+
+
+class NoSettings(StepSettings):
+    """Nothing to set: the language decides."""
+
+
+def fineweb2_heuristics(_settings: NoSettings, context: StepContext) -> "list[BaseFilter]":
+    """Drop by FineWeb2's rules for the language, with datatrove's reasons."""
+    from datatrove.pipeline.filters import FineWebQualityFilter, GopherQualityFilter, GopherRepetitionFilter
+
+    numbers = fineweb2_numbers(context.language)
+    return [
+        GopherRepetitionFilter(
+            language=context.language,
+            dup_para_frac=0,
+            dup_line_char_frac=0,
+            dup_para_char_frac=0,
+            dup_line_frac=numbers["dup_line_frac"],
+            top_n_grams=numbers["top_n_grams"],
+            dup_n_grams=numbers["dup_n_grams"],
+        ),
+        FineWebQualityFilter(
+            language=context.language,
+            short_line_thr=999,
+            char_duplicates_ratio=0.1,
+            line_punct_thr=numbers["line_punct_thr"],
+            new_line_ratio=numbers["new_line_ratio"],
+        ),
+        GopherQualityFilter(
+            language=context.language,
+            max_avg_word_length=numbers["max_avg_word_length"],
+            min_avg_word_length=numbers["min_avg_word_length"],
+            stop_words=numbers["stopwords"],
+            max_non_alpha_words_ratio=numbers["max_non_alpha_words_ratio"],
+            min_stop_words=2,
+        ),
+    ]
+
+
+@cache
+def fineweb2_numbers(language: str | None) -> dict[str, Any]:
+    """Return FineWeb2's published numbers for a language (``fineweb2.yaml`` beside this module).
+
+    Raises:
+        RecipeError: there are none for it; the message lists those there are.
+    """
+    text = Path(__file__).with_name("fineweb2.yaml").read_text(encoding="utf-8")
+    known: dict[str, dict[str, Any]] = yaml.safe_load(text)["languages"]
+    if language not in known:
+        raise RecipeError(
+            f"FineWeb2's thresholds for {language!r} are not in smoldata/fineweb2.yaml, which has "
+            f"{', '.join(known)}; Chinese is cmn_Hani"
+        )
+    return known[language]

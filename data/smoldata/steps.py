@@ -78,6 +78,18 @@ STEPS: dict[str, StepSpec] = {
     "score": StepSpec("smoldata.rules:score", "drops documents whose score is too low"),
     "column": StepSpec("smoldata.rules:column", "keeps rows by the value of a column"),
     "sample": StepSpec("smoldata.rules:sample", "keeps a share, decided by a hash of the text"),
+    "fineweb2_language": StepSpec("smoldata.rules:fineweb2_language", "FineWeb2's language threshold"),
+    "fineweb2_heuristics": StepSpec(
+        "smoldata.rules:fineweb2_heuristics", "FineWeb2's rules for the language", group="curate"
+    ),
+    # Web pages (smoldata.extraction).
+    "url_filter": StepSpec("smoldata.extraction:url_filter", "refuses addresses on lists", group="curate"),
+    "page_text": StepSpec("smoldata.extraction:page_text", "HTML to its main text", group="curate"),
+    "fix_encoding": StepSpec(
+        "smoldata.extraction:fix_encoding", "mends wrongly decoded text", group="curate"
+    ),
+    "symbol_lines": StepSpec("smoldata.extraction:symbol_lines", "removes what is left of tables"),
+    "pii": StepSpec("smoldata.extraction:pii", "replaces e-mail and public IP addresses"),
     "gopher_quality": StepSpec("smoldata.rules:gopher_quality", "datatrove's Gopher quality rules"),
     "gopher_repetition": StepSpec("smoldata.rules:gopher_repetition", "datatrove's Gopher repetition rules"),
     # Evaluation sets (smoldata.decontamination).

@@ -61,7 +61,7 @@ def test_an_address_that_needs_another_package_says_so() -> None:
     try:
         import s3fs  # type: ignore[import-not-found]  # noqa: F401
     except ImportError:
-        with pytest.raises(SourceError, match="install s3fs"):
+        with pytest.raises(SourceError, match="make setup-curate"):
             fetch_content({"blob_id": "a" * 40}, "blob_id", "s3://none/{blob_id}")
     else:
         pytest.skip("s3fs is installed here")
