@@ -25,6 +25,7 @@ from smoltok.tokenizing import order_of
 
 BYTES_DECIDED_BY = (
     "blocks.py",
+    "columns.py",
     "custom.py",
     "encoding.py",
     "engines.py",

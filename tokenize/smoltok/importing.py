@@ -23,13 +23,14 @@ from numpy.typing import NDArray
 from smoldata.errors import SourceError
 from smoldata.files import atomic_path, single_writer, write_atomic, xxh3_128
 from smoltok.blocks import BlockDigest
+from smoltok.columns import int64s
 from smoltok.manifest import ShardRow, write_manifest
 from smoltok.mds import read_mds
 from smoltok.ordering import FILE_ORDER
 from smoltok.shards import DOCS, INDEX, METADATA, metadata_text
 from smoltok.split import TRAIN
 from smoltok.tokenizer import Tokenizer
-from smoltok.writer import Origin, docs_schema, int64s
+from smoltok.writer import Origin, docs_schema
 
 UNKNOWN = "unknown"
 _MEGATRON_MAGIC = b"MMIDIDX\x00\x00"

@@ -1,14 +1,16 @@
 """The token manifest: one row a finished shard (docs/formats.md)."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from smoldata.errors import IntegrityError
 from smoldata.files import atomic_path
+from smoltok.columns import int64s, strings
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.parquet"
@@ -105,6 +107,13 @@ def read_manifest(folder: Path) -> list[ShardRow]:
 def write_manifest(folder: Path, rows: list[ShardRow]) -> None:
     """Write the manifest, whole or not at all: train first, then validation, each by path."""
     ordered = sorted(rows, key=lambda row: (TRAIN_FIRST[row.split], row.path))
-    table = pa.Table.from_pylist([asdict(row) for row in ordered], schema=TOKEN_MANIFEST_SCHEMA)
+    columns = [
+        _column([getattr(row, field.name) for row in ordered], field.type) for field in TOKEN_MANIFEST_SCHEMA
+    ]
+    table = pa.Table.from_arrays(columns, schema=TOKEN_MANIFEST_SCHEMA)
     with atomic_path(folder / MANIFEST) as temporary:
         pq.write_table(table, temporary, compression="zstd")
+
+
+def _column(values: list[Any], kind: Any) -> Any:
+    return strings(values) if kind == pa.string() else int64s(np.array(values, np.int64)).cast(kind)

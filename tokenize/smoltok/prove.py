@@ -7,23 +7,20 @@ documents. Cost: the reference's time, about 20 µs a string; 10⁷ strings take
 cores.
 """
 
-import multiprocessing
-import os
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache, reduce
+from functools import lru_cache, partial, reduce
 from pathlib import Path
 
 import numpy as np
 
 from smoldata.errors import InputError, IntegrityError, TokenizerError
 from smoldata.files import xxh3_128
+from smoltok.crew import Crew, crew
 from smoltok.decode import Decoder
 from smoltok.engines import ENGINES, Engine
 from smoltok.fuzz import BLOCK, SCALARS, blocks, scalar_strings, strings
 from smoltok.manifest import MANIFEST, read_manifest
-from smoltok.pool import prepare_worker
 from smoltok.selftest import differing
 from smoltok.shards import Shard, open_shard, shard_eos
 from smoltok.sources import document_files, read_texts
@@ -128,11 +125,10 @@ def prove_strings(
     if workers <= 1:
         yield from map(_compare_block, work)
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        workers, mp_context=context, initializer=prepare_worker, initargs=(os.getpid(),)
-    ) as pool:
-        yield from pool.map(_compare_block, work)
+    started: Crew[_Work, Compared]
+    with crew(workers, _compare_block, before=partial(engines, tokenizer)) as started:
+        compared = dict(started.run(work))
+    yield from (compared[item] for item in work)
 
 
 def prove_documents(tokenizer: Tokenizer, folder: Path) -> Iterator[Compared]:

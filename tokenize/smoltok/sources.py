@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import xxhash
 from numpy.typing import NDArray
@@ -49,7 +48,7 @@ class Texts:
 
     def text_bytes(self) -> NDArray[np.int64]:
         """Return the UTF-8 bytes of each text."""
-        return np.diff(self._offsets()).astype(np.int64)
+        return np.diff(_offsets(self.column)).astype(np.int64)
 
     def text_characters(self) -> NDArray[np.int64]:
         """Return the Unicode scalars of each text."""
@@ -57,13 +56,9 @@ class Texts:
 
     def digests(self) -> list[int]:
         """Return the xxh3-64 of each text's UTF-8, read in place: hashing a ``str`` would encode it first."""
-        offsets, data = self._offsets().tolist(), memoryview(self.column.buffers()[2] or b"")
+        offsets, data = _offsets(self.column).tolist(), memoryview(self.column.buffers()[2] or b"")
         digest = xxhash.xxh3_64_intdigest
         return [digest(data[begin:end]) for begin, end in pairwise(offsets)]
-
-    def _offsets(self) -> NDArray[np.int32]:
-        first = self.column.offset
-        return np.frombuffer(self.column.buffers()[1], np.int32)[first : first + len(self.texts) + 1]
 
 
 def document_files(folder: Path) -> list[DocumentFile]:
@@ -96,9 +91,8 @@ def read_texts(path: Path) -> Iterator[Texts]:
             for batch in file.iter_batches(
                 batch_size=_rows_per_batch(file), columns=["id", "text"], use_threads=False
             ):
-                for part in _bounded(batch):
-                    yield _texts(part, row, path)
-                    row += part.num_rows
+                yield from _bounded(batch, row, path)
+                row += batch.num_rows
     except (pa.ArrowException, OSError, KeyError) as error:
         if isinstance(error, SourceError):
             raise
@@ -129,30 +123,37 @@ def _rows_per_batch(file: Any) -> int:
     return int(np.clip(rows, _FEWEST_ROWS, _MOST_ROWS))
 
 
-def _bounded(batch: Any) -> Iterator[Any]:
+def _bounded(batch: Any, first_row: int, path: Path) -> Iterator[Texts]:
     """Cut a batch whose documents are longer than the file's average into parts of at most 8 MB."""
-    lengths = np.asarray(pc.fill_null(pc.binary_length(batch.column("text")), 0))
-    ends = np.cumsum(lengths, dtype=np.int64)
+    names, column = batch.column("id").cast(pa.string()), batch.column("text")
+    if column.type != pa.string():
+        column = column.cast(pa.string(), safe=False)
+    ends = _offsets(column)[1:]
     first = 0
-    while first < batch.num_rows:
-        before = int(ends[first - 1]) if first else 0
+    while first < len(column):
+        before = int(ends[first - 1]) if first else int(_offsets(column)[0])
         last = max(first + 1, int(np.searchsorted(ends, before + 2 * _BATCH_BYTES, side="right")))
-        yield batch.slice(first, last - first)
+        part = column.slice(first, last - first)
+        texts = _strings(part, first_row + first, path)
+        yield Texts(first_row + first, names.slice(first, last - first), texts, part)
         first = last
 
 
-def _texts(batch: Any, first_row: int, path: Path) -> Texts:
-    column = batch.column("text")
-    if column.type != pa.string():
-        column = column.cast(pa.string(), safe=False)
+def _strings(column: Any, first_row: int, path: Path) -> list[str]:
     try:
-        texts = column.to_pylist()
+        texts: list[str] | None = column.to_pylist()
     except UnicodeDecodeError:
         texts = None
     if texts is None or column.null_count:
         row, what = _first_bad(column)
         raise SourceError(f"{path}, row {first_row + row}: the text {what}; run the data step again")
-    return Texts(first_row, batch.column("id").cast(pa.string()), texts, column)
+    return texts
+
+
+def _offsets(column: Any) -> NDArray[np.int32]:
+    """Return where each text begins in the column's buffer, and where the last one ends [texts + 1]."""
+    first = column.offset
+    return np.frombuffer(column.buffers()[1], np.int32)[first : first + len(column) + 1]
 
 
 def _first_bad(column: Any) -> tuple[int, str]:

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
 from smoldata.errors import IntegrityError
 from smoldata.files import xxh3_128
+from smoltok.columns import int64s
 from smoltok.encoding import encode_flat, end_documents
 from smoltok.manifest import ShardRow
 from smoltok.ordering import FILE_ORDER, DocumentOrder
@@ -116,7 +116,7 @@ def _add(texts: Texts, sides: _Sides) -> None:
         whole = len(rows) == len(texts.texts)
         chosen = texts.texts if whole else [texts.texts[row] for row in rows]
         ids, ends = end_documents(encode_flat(chosen, tokenizer=sides.task.tokenizer), sides.task.tokenizer)
-        names = texts.names if whole else texts.names.take(pa.array(rows))
+        names = texts.names if whole else texts.names.take(int64s(np.array(rows, np.int64)))
         side.writer.append(Batch(ids, ends, names, np.array(rows, np.int64) + texts.first_row))
         side.text_bytes += int(text_bytes[rows].sum())
         side.text_characters += int(text_characters[rows].sum())

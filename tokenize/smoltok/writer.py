@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from smoldata.files import atomic_path, xxh3_128
 from smoltok.blocks import BlockDigest
+from smoltok.columns import int64s, strings
 from smoltok.manifest import DOCS_SCHEMA, FORMAT_VERSION
 from smoltok.ordering import DocumentOrder, Entries, arrange
 from smoltok.shards import DOCS, INDEX, METADATA, metadata_text
@@ -153,7 +154,7 @@ class ShardWriter:
     def _describe(self, names: Any, *columns: NDArray[np.int64]) -> None:
         """Hold rows of ``.docs.parquet``, and write them when they fill a row group."""
         begin, ends, rows, offset = map(int64s, columns)
-        files = pa.repeat(pa.scalar(self._origin.file, pa.string()), len(rows))
+        files = strings([self._origin.file]).take(int64s(np.zeros(len(rows), np.int64)))
         schema = docs_schema(self._origin)
         self._pending.append(pa.Table.from_arrays([begin, ends, names, files, rows, offset], schema=schema))
         self._flush(_DOCS_ROWS)
@@ -196,7 +197,7 @@ class ShufflingWriter(ShardWriter):
         entries = arrange(np.concatenate(self._ends), self._origin.order)
         ends = np.cumsum(entries.length)
         self._gather(entries)
-        names = pa.chunked_array(self._names, pa.string()).take(pa.array(entries.document))
+        names = pa.chunked_array(self._names, pa.string()).take(int64s(entries.document))
         rows = np.concatenate(self._rows)[entries.document]
         self._describe(names, ends - entries.length, ends, rows, entries.offset)
         self._flush(1)
@@ -219,12 +220,6 @@ class ShufflingWriter(ShardWriter):
                 self._write(np.concatenate([ids[begin : begin + length] for begin, length in spans]))
                 first = last
             del ids
-
-
-def int64s(column: NDArray[np.int64]) -> Any:
-    """Return an Arrow array over the same memory; ``pa.array`` would import ``numpy.ma`` for 0.1 s first."""
-    column = np.ascontiguousarray(column, np.int64)
-    return pa.Array.from_buffers(pa.int64(), len(column), [None, pa.py_buffer(column)])
 
 
 def docs_schema(origin: Origin) -> Any:
