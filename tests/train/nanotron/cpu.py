@@ -4,8 +4,8 @@
     torchrun --nproc_per_node=1 cpu.py script.py arguments...
 
 Only torch and the places where nanotron insists on CUDA are changed; nanotron's own code runs as it is.
-Attention is smoltrain's stand-in for flash-attn, which attends documents one by one on a CPU. This is a test
-harness: nobody trains this way.
+Attention is smoltrain's stand-in for flash-attn, which attends documents one by one on a CPU. This is a
+test harness: nobody trains this way.
 """
 
 import os

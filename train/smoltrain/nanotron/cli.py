@@ -146,7 +146,6 @@ def run_command(
     cache: Cache = None,
     changes: Changes = None,
     attention: Attention = "flash",
-    port: Annotated[int, typer.Option(help="Port at which the processes meet.")] = 6000,
 ) -> None:
     """Train a stage with nanotron on this machine's GPUs, in exactly the order of the plan.
 
@@ -169,7 +168,7 @@ def run_command(
             f"{launch.stage} is configured for {launch.config.gpus} GPUs, {nodes} nodes of {gpus_per_node}: "
             "start it with the script of `smoltrain nanotron plan --sbatch`, or change parallelism with --set"
         )
-    command = commands.torchrun(place, launch, "plan", port)
+    command = commands.torchrun(place, launch, "plan")
     with single_writer(place.run / launch.stage):
         done = subprocess.run(
             command, cwd=place.run, env=commands.environment(place, os.environ), check=False

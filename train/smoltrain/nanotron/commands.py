@@ -54,11 +54,11 @@ def program(place: Place, launch: Launch, loader: Loader) -> list[str]:
     return [*words, "--attention", "varlen"] if place.varlen else words
 
 
-def torchrun(place: Place, launch: Launch, loader: Loader, port: int = PORT) -> list[str]:
-    """Return the command of a launch on one node."""
+def torchrun(place: Place, launch: Launch, loader: Loader) -> list[str]:
+    """Return the command of a launch on one node; torchrun finds a free port itself."""
     _, each = nodes_of(launch.config, place.gpus_per_node)
-    head = [place.python, "-m", "torch.distributed.run", f"--nproc_per_node={each}"]
-    return [*head, f"--master_port={port}", "--max_restarts=0", *program(place, launch, loader)]
+    head = [place.python, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={each}"]
+    return [*head, "--max_restarts=0", *program(place, launch, loader)]
 
 
 def environment(place: Place, before: Mapping[str, str]) -> dict[str, str]:
