@@ -6,26 +6,62 @@ from hypothesis import strategies as st
 
 from smoldata.errors import InputError
 from smoltrain.hyperparameters import PHASES, SIZES, Optimizer, rope_theta_of, size_named
-from smoltrain.schedule import Schedule, scaled
+from smoltrain.schedule import Schedule, from_nanotron, scaled
 
 
-@given(st.integers(1, 5000))
-def test_a_run_of_any_length_rises_stays_and_falls(steps: int) -> None:
-    schedule = scaled(2e-4, steps)
+@given(st.integers(1, 5000), st.sampled_from(["linear", "cosine"]))
+def test_a_run_of_any_length_rises_stays_and_falls(steps: int, style: str) -> None:
+    schedule = scaled(2e-4, steps, style)
     rates = [schedule.rate(step) for step in range(steps)]
-    assert all(0 < rate <= 2e-4 for rate in rates)
+    assert rates[0] == 0
+    assert all(0 < rate <= 2e-4 for rate in rates[1:])
     top = rates.index(max(rates))
     assert rates[: top + 1] == sorted(rates[: top + 1])
     assert rates[top:] == sorted(rates[top:], reverse=True)
+    if steps > 20:
+        assert max(rates) == 2e-4
+        assert rates[-1] <= 2e-4 * 2 / (steps // 10)
 
 
 def test_numbers_by_hand() -> None:
-    schedule = Schedule(peak=1.0, steps=10, warmup_steps=2, decay_steps=4)
-    assert [schedule.rate(step) for step in range(10)] == [0.5, 1, 1, 1, 1, 1, 1, 0.75, 0.5, 0.25]
+    schedule = Schedule(peak=1.0, warmup_steps=2, decay_start=7, decay_steps=4)
+    rates = [schedule.rate(step) for step in range(12)]
+    assert rates == [0, 0.5, 1, 1, 1, 1, 1, 1, 0.75, 0.5, 0.25, 0]
 
 
-def test_the_released_run_keeps_its_own_warm_up() -> None:
+def test_the_released_run_step_by_step() -> None:
+    """Numbers of the published file, put into nanotron's formula by hand."""
+    published = {
+        "learning_rate": 2e-4,
+        "lr_warmup_steps": 2000,
+        "lr_warmup_style": "linear",
+        "lr_decay_starting_step": 4_198_001,
+        "lr_decay_steps": 522_000,
+        "lr_decay_style": "linear",
+        "min_decay_lr": 0,
+    }
+    rate = from_nanotron(published, 4_720_000).rate
+    assert [rate(0), rate(1), rate(1000), rate(2000)] == [0, 2e-4 / 2000, 1e-4, 2e-4]
+    assert rate(4_198_001) == rate(2001) == 2e-4
+    assert rate(4_198_002) == 2e-4 * 521_999 / 522_000
+    assert rate(4_719_999) == 2e-4 * 2 / 522_000
     assert scaled(2e-4, 4_720_000).warmup_steps == 2000
+    assert scaled(2e-4, 5_220_000).rate(5_219_999) == rate(4_719_999)
+
+
+def test_long_context_falls_as_a_cosine() -> None:
+    published = {
+        "learning_rate": 2e-5,
+        "lr_warmup_steps": 1000,
+        "lr_decay_starting_step": 1000,
+        "lr_decay_steps": 19_000,
+        "lr_decay_style": "cosine",
+        "min_decay_lr": 0,
+    }
+    rate = from_nanotron(published, 20_000).rate
+    assert rate(1000) == 2e-5
+    assert rate(10_500) == pytest.approx(1e-5)
+    assert rate(19_999) < 1e-12
 
 
 def test_published_numbers() -> None:

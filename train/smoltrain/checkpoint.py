@@ -9,18 +9,20 @@ hashes are checked when it is read. Cost: three times the parameters, 12 bytes e
 import json
 import re
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import nn
 
 from smoldata.errors import IntegrityError
 from smoldata.files import write_json, xxh3_128
 from smoltrain.folders import atomic_folder, discard
+from smoltrain.parallel import like, whole
 
 FORMAT_VERSION = 1
 _WEIGHTS, _OPTIMIZER, _STATE = "model.safetensors", "optimizer.safetensors", "state.json"
@@ -53,31 +55,41 @@ def save(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     tokens_by_source: Mapping[str, int],
+    weights: Mapping[str, torch.Tensor] | None = None,
+    *,
+    writes: bool = True,
 ) -> Path:
-    """Write the checkpoint after ``steps`` steps, whole or not at all; return its folder."""
+    """Write the checkpoint after ``steps`` steps, whole or not at all; return its folder.
+
+    ``weights``: what the optimizer changes, if not the model's parameters themselves. Of processes that train
+    together all must call, for each has a part of every tensor; one ``writes``.
+    """
     final = folder_of(checkpoints, steps)
-    with atomic_folder(final) as folder:
-        _write_files(folder, steps, model, optimizer, tokens_by_source)
+    with atomic_folder(final) if writes else nullcontext() as folder:
+        _write_files(folder, steps, model, optimizer, tokens_by_source, weights)
     return final
 
 
 def _write_files(
-    folder: Path,
+    folder: Path | None,
     steps: int,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     tokens_by_source: Mapping[str, int],
+    weights: Mapping[str, torch.Tensor] | None,
 ) -> None:
-    config: Any = model.config
-    config.save_pretrained(folder)
-    parameters = dict(model.named_parameters())
-    _save_tensors({name: value.detach() for name, value in parameters.items()}, folder / _WEIGHTS)
+    named = dict(model.named_parameters()) if weights is None else weights
+    _save_whole({name: value.detach() for name, value in named.items()}, folder and folder / _WEIGHTS)
     moments = {
-        f"{moment}/{name}": optimizer.state[parameter][moment]
-        for name, parameter in parameters.items()
+        f"{moment}/{name}": optimizer.state[weight][moment]
+        for name, weight in named.items()
         for moment in _MOMENTS
     }
-    _save_tensors(moments, folder / _OPTIMIZER)
+    _save_whole(moments, folder and folder / _OPTIMIZER)
+    if folder is None:
+        return
+    config: Any = model.config
+    config.save_pretrained(folder)
     state = {
         "format_version": FORMAT_VERSION,
         "steps": steps,
@@ -85,6 +97,17 @@ def _write_files(
         "xxh3_128": {name: xxh3_128(folder / name) for name in (_WEIGHTS, _OPTIMIZER)},
     }
     write_json(folder / _STATE, state)
+
+
+def _save_whole(tensors: Mapping[str, torch.Tensor], path: Path | None) -> None:
+    """Put tensors together from all processes, one after the other, and write them if there is a path."""
+    put_together = {}
+    for name, tensor in tensors.items():
+        one = whole(tensor)
+        if path is not None:
+            put_together[name] = one.cpu()
+    if path is not None:
+        _save_tensors(put_together, path)
 
 
 def _save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
@@ -112,14 +135,28 @@ def read_state(folder: Path) -> State:
     return State(state["steps"], state["tokens_by_source"], state["xxh3_128"][_WEIGHTS])
 
 
-def load(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> State:
-    """Put a checkpoint's weights and moments into ``model`` and ``optimizer``; return its state."""
+def load(
+    folder: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    weights: Mapping[str, torch.Tensor] | None = None,
+) -> State:
+    """Put a checkpoint's weights and moments into ``model`` (or ``weights``) and ``optimizer``.
+
+    Returns its state. Each of several processes takes its own part.
+    """
     state = read_state(folder)
-    weights, moments = load_file(folder / _WEIGHTS), load_file(folder / _OPTIMIZER)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.copy_(weights[name])
-            optimizer.state[parameter] = {moment: moments[f"{moment}/{name}"] for moment in _MOMENTS}
+    named = dict(model.named_parameters()) if weights is None else weights
+    with (
+        safe_open(folder / _WEIGHTS, "pt") as saved,
+        safe_open(folder / _OPTIMIZER, "pt") as moments,
+        torch.no_grad(),
+    ):
+        for name, weight in named.items():
+            weight.copy_(like(saved.get_tensor(name), weight))
+            optimizer.state[weight] = {
+                moment: like(moments.get_tensor(f"{moment}/{name}"), weight) for moment in _MOMENTS
+            }
     return state
 
 

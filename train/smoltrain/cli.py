@@ -26,56 +26,96 @@ RootOption = Annotated[
     Path | None, typer.Option(help="Where the shards are, if not where the bundle's relative paths point.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
+StepsOption = Annotated[int, typer.Option(min=1, help="Steps of this run, counted from the stage's first.")]
+SizeOption = Annotated[str, typer.Option(help="tiny, debug, 150m, 360m, 1b or 3b.")]
+OutOption = Annotated[
+    Path | None, typer.Option(help="The run's folder [default: beside bundles/, runs/<name>].")
+]
+MicroBatchOption = Annotated[int, typer.Option(min=1, help="Windows of one forward and backward pass.")]
+CheckpointOption = Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")]
+RateOption = Annotated[float | None, typer.Option(help="Peak rate [default: the size's].")]
+ScheduleOption = Annotated[
+    str, typer.Option(help="scaled to the run's steps, or planned: as the bundle's nanotron file has it.")
+]
+SeedOption = Annotated[int, typer.Option(help="Of the initial weights.")]
+DeviceOption = Annotated[str, typer.Option(help="cuda, cpu, or auto: the GPU if there is one.")]
+AttentionOption = Annotated[
+    str, typer.Option(help="varlen, flex_attention, sdpa, or auto: varlen on a GPU, sdpa elsewhere.")
+]
+RecomputeOption = Annotated[
+    bool, typer.Option("--recompute", help="Keep only layers' inputs for the backward pass: less memory.")
+]
+DeterministicOption = Annotated[
+    bool | None, typer.Option(help="The same bits on every run [default: on a CPU yes, on a GPU no].")
+]
+HeldoutOption = Annotated[
+    int, typer.Option(min=0, help="Steps between held-out losses of each source in the log; 0: none.")
+]
+TrackOption = Annotated[str | None, typer.Option(help="Send the log to trackio or wandb as well.")]
+FreshOption = Annotated[bool, typer.Option("--fresh", help="Delete the run in the folder and start again.")]
 
 
 @app.command()
 def train(
     bundle: BundleOption,
-    steps: Annotated[
-        int, typer.Option(min=1, help="Steps of this run, counted from the stage's first.")
-    ] = 24,
-    size: Annotated[str, typer.Option(help="tiny, debug or 3b.")] = "tiny",
-    out: Annotated[
-        Path | None, typer.Option(help="The run's folder [default: beside bundles/, runs/<name>].")
-    ] = None,
+    steps: StepsOption = 24,
+    size: SizeOption = "tiny",
+    out: OutOption = None,
     root: RootOption = None,
-    micro_batch: Annotated[int, typer.Option(min=1, help="Windows of one forward and backward pass.")] = 2,
-    checkpoint_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 10,
-    learning_rate: Annotated[float | None, typer.Option(help="Peak rate [default: the size's].")] = None,
-    seed: Annotated[int, typer.Option(help="Of the initial weights.")] = 6,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Delete the run in the folder and start again.")
-    ] = False,
+    micro_batch: MicroBatchOption = 2,
+    checkpoint_every: CheckpointOption = 10,
+    learning_rate: RateOption = None,
+    schedule: ScheduleOption = "scaled",
+    seed: SeedOption = 6,
+    device: DeviceOption = "auto",
+    attention: AttentionOption = "auto",
+    recompute: RecomputeOption = False,
+    deterministic: DeterministicOption = None,
+    heldout_every: HeldoutOption = 0,
+    track: TrackOption = None,
+    fresh: FreshOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a small SmolLM3 on a bundle in the order of the plan, or go on with a run that was stopped.
+    """Train a SmolLM3 on a bundle in the order of the plan, or go on with a run that was stopped.
 
-    This is the reference trainer, not nanotron. Example:
+    This is the reference trainer, not nanotron; for 8 GPUs: torchrun --nproc-per-node 8 -m smoltrain train.
 
+    Example:
     smoltrain train --bundle build/sample/bundles/stage2-blog --steps 24
     """
     from smoltrain.bundle import open_bundle
     from smoltrain.hyperparameters import rope_theta_of, size_named
     from smoltrain.run import Settings
 
-    rate = size_named(size).learning_rate if learning_rate is None else learning_rate
     opened = open_bundle(bundle, root)
     _check_steps(opened, steps)
+    shape = size_named(size)
+    need_torch()
+    from smoltrain.engine import Compute
+    from smoltrain.train import train as run_training
+
+    best = Compute.best(device)
     settings = Settings(
         lock=opened.plan.lock.hash,
         size=size,
         steps=steps,
         micro_batch=micro_batch,
         checkpoint_every=checkpoint_every,
-        learning_rate=rate,
+        learning_rate=shape.learning_rate if learning_rate is None else learning_rate,
         rope_theta=rope_theta_of(opened.plan.name),
         seed=seed,
+        schedule=schedule,
+        device=best.device,
+        precision=best.precision,
+        attention=attention,
+        compiled=best.compiled,
+        recompute=recompute,
+        deterministic=best.deterministic if deterministic is None else deterministic,
+        heldout_every=heldout_every,
     )
-    folder = out or default_run(opened, size)
-    need_torch()
-    from smoltrain.train import train as run_training
-
-    _show(run_training(opened, settings, folder, fresh=fresh), as_json=as_json)
+    result = run_training(opened, settings, out or default_run(opened, size), fresh=fresh, track=track)
+    if result is not None:
+        _show(result, as_json=as_json)
 
 
 def default_run(bundle: "Bundle", size: str) -> Path:

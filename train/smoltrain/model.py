@@ -2,9 +2,8 @@
 
 Attention: transformers derives an exact block-diagonal causal mask from positions that restart, for sdpa and
 eager, but only when nothing is cached; with its default ``use_cache=True`` documents see each other without a
-word. So :func:`hidden_states` is the only place that calls the model, and it never caches. Loss: torch's
-chunked ``linear_cross_entropy``, so that logits [tokens, vocabulary] never exist as a whole: at 128,256
-entries a chunk of 256 tokens is 131 MB where 4,096 tokens would be 2.1 GB, several times over.
+word. So :func:`hidden_states` is the only place that calls the model, and it never caches. The other kernels
+are in :mod:`smoltrain.attention`, the loss without all logits in :mod:`smoltrain.loss`.
 """
 
 from pathlib import Path
@@ -14,18 +13,39 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from smoltrain.attention import Documents
 from smoltrain.hyperparameters import INITIALIZER_STD, NO_ROPE_LAYER_INTERVAL, RMS_NORM_EPS, ModelSize
+from smoltrain.loss import CPU_CHUNK_TOKENS, IGNORED, summed_cross_entropy
 
-IGNORED = -100
-LOSS_CHUNK_TOKENS = 256
+__all__ = [
+    "IGNORED",
+    "LossModel",
+    "build_config",
+    "build_model",
+    "hidden_states",
+    "load_model",
+    "summed_loss",
+    "token_losses",
+]
 
 
 def build_config(
-    size: ModelSize, *, vocab_size: int, eos_id: int, sequence_length: int, rope_theta: float
+    size: ModelSize,
+    *,
+    vocab_size: int,
+    eos_id: int,
+    sequence_length: int,
+    rope_theta: float,
+    no_rope_interval: int | None = None,
 ) -> Any:
-    """Return the ``SmolLM3Config`` of a size for a tokenizer and a sequence length."""
+    """Return the ``SmolLM3Config`` of a size for a tokenizer and a sequence length.
+
+    ``no_rope_interval``: every which layer has no rotary positions, if not every 4th; 0: all have them.
+    """
     from transformers import SmolLM3Config
 
+    interval = NO_ROPE_LAYER_INTERVAL if no_rope_interval is None else no_rope_interval
+    uses_rope = [int(not interval or (layer + 1) % interval != 0) for layer in range(size.num_layers)]
     return SmolLM3Config(
         vocab_size=vocab_size,
         hidden_size=size.hidden_size,
@@ -37,7 +57,8 @@ def build_config(
         initializer_range=INITIALIZER_STD,
         rms_norm_eps=RMS_NORM_EPS,
         rope_parameters={"rope_type": "default", "rope_theta": rope_theta},
-        no_rope_layer_interval=NO_ROPE_LAYER_INTERVAL,
+        no_rope_layers=uses_rope,
+        no_rope_layer_interval=interval or NO_ROPE_LAYER_INTERVAL,
         tie_word_embeddings=True,
         # No padding id: the embedding of one would get no gradient, and a small vocabulary may not have it.
         pad_token_id=None,
@@ -68,23 +89,55 @@ def load_model(folder: Path) -> nn.Module:
     return cast("nn.Module", model)
 
 
-def hidden_states(model: nn.Module, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-    """Return the last hidden states [B, seq, hidden] with exact document masks from ``positions``."""
+def hidden_states(
+    model: nn.Module, ids: torch.Tensor, positions: torch.Tensor, documents: Documents | None = None
+) -> torch.Tensor:
+    """Return the last hidden states [B, seq, hidden] with documents kept apart.
+
+    With ``documents`` the rows become one line and attention is told where each begins; without, transformers
+    makes exact masks from ``positions``.
+    """
     body: Any = model.model
-    states = body(input_ids=ids, position_ids=positions, use_cache=False).last_hidden_state
-    return cast("torch.Tensor", states)
+    if documents is None:
+        states = body(input_ids=ids, position_ids=positions, use_cache=False).last_hidden_state
+        return cast("torch.Tensor", states)
+    line = body(
+        input_ids=ids.reshape(1, -1),
+        position_ids=positions.reshape(1, -1),
+        attention_mask={"full_attention": None},
+        use_cache=False,
+        cu_seq_lens_q=documents.bounds,
+        max_length_q=documents.longest,
+    ).last_hidden_state
+    return cast("torch.Tensor", line).reshape(*ids.shape, -1)
+
+
+class LossModel(nn.Module):
+    """A causal model whose forward pass is the summed loss: what FSDP wraps, with all weights."""
+
+    def __init__(self, causal: nn.Module) -> None:
+        super().__init__()
+        self.causal = causal
+
+    def forward(
+        self,
+        ids: torch.Tensor,
+        positions: torch.Tensor,
+        labels: torch.Tensor,
+        documents: Documents | None = None,
+    ) -> torch.Tensor:
+        """Return the sum of -ln p(label), in nats, over labels [B, seq] but those that are -100."""
+        states = hidden_states(self.causal, ids, positions, documents).flatten(0, 1)
+        head = cast("nn.Linear", self.causal.lm_head).weight
+        return summed_cross_entropy(states, head, labels.flatten())
 
 
 def summed_loss(
     model: nn.Module, ids: torch.Tensor, positions: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor
 ) -> torch.Tensor:
     """Return the sum over unmasked labels of -ln p(label), in nats; all arguments are [B, seq]."""
-    states = hidden_states(model, ids, positions)[mask]
-    if not len(states):
-        return states.sum()
-    head = cast("nn.Linear", model.lm_head).weight
-    options = nn.LinearCrossEntropyOptions(chunking_method=None, batch_chunk_size=LOSS_CHUNK_TOKENS)
-    return functional.linear_cross_entropy(states, head, labels[mask], reduction="sum", options=options)
+    loss = LossModel(model)(ids, positions, labels.masked_fill(~mask, IGNORED))
+    return cast("torch.Tensor", loss)
 
 
 def token_losses(
@@ -98,7 +151,7 @@ def token_losses(
         pieces = [
             functional.cross_entropy(functional.linear(part, head), label, reduction="none")
             for part, label in zip(
-                torch.split(states, LOSS_CHUNK_TOKENS), torch.split(wanted, LOSS_CHUNK_TOKENS), strict=True
+                torch.split(states, CPU_CHUNK_TOKENS), torch.split(wanted, CPU_CHUNK_TOKENS), strict=True
             )
         ]
         return torch.cat(pieces) if pieces else torch.zeros(0)

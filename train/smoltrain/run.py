@@ -11,8 +11,9 @@
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
+from typing import Literal
 
 from smoldata.console import say
 from smoldata.errors import InputError
@@ -37,6 +38,26 @@ class Settings:
     learning_rate: float
     rope_theta: float
     seed: int
+    schedule: str = "scaled"
+    """``scaled`` to the run's steps, or ``planned``: the absolute one in the bundle's nanotron file."""
+    device: str = "cpu"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    attention: str = "auto"
+    compiled: bool = False
+    recompute: bool = False
+    deterministic: bool = True
+    kv_heads: int | None = None
+    """Heads of keys and values, if not the size's: as many as heads is multi-head attention."""
+    no_rope_interval: int | None = None
+    """Every which layer has no rotary positions, if not every 4th; 0: all have them."""
+    document_masks: bool = True
+    decay_embeddings: bool = False
+    heldout_every: int = 0
+    """Steps between held-out losses of each source in the log; 0: none."""
+    heldout_windows: int = 4
+
+
+_DEFAULTS = {one.name: one.default for one in fields(Settings) if one.default is not MISSING}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +115,8 @@ class RunFolder:
             remove_unfinished(folder)
 
     def _refuse_other(self, recorded: dict[str, object], asked: dict[str, object]) -> None:
+        # A run of before a setting existed had what is now its default.
+        recorded = {**_DEFAULTS, **recorded}
         differing = [
             f"{key} was {recorded.get(key)}, asked is {value}"
             for key, value in asked.items()
