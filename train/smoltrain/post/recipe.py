@@ -52,6 +52,8 @@ class _RecipeModel(_Model):
     config: _Text
     revision: _Text | None = None
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    date: str | None = None
+    """What the metadata block of every row says; without it each rendering says the day it is made on."""
     subsets: Annotated[dict[str, _SubsetModel], Field(min_length=1)]
 
 
@@ -82,6 +84,8 @@ class RowsRecipe:
     config: str
     revision: str | None
     seed: int
+    date: str | None
+    """The date in the metadata block of every row; None: the day on which it is rendered."""
     subsets: tuple[Subset, ...]
     text: str
     """The file as it was read."""
@@ -136,6 +140,7 @@ def read_rows_recipe(text: str, label: str) -> RowsRecipe:
         model.config,
         model.revision,
         model.seed,
+        model.date,
         subsets,
         text,
     )

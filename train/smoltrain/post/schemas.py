@@ -15,8 +15,7 @@ import pyarrow as pa
 from smoltrain.post.recipe import Mode
 
 ROLES = ("system", "user", "assistant", "tool")
-_ARGUMENTS = ("enable_thinking", "custom_instructions", "xml_tools", "python_tools")
-_ENDS_ALONE = "empty-answer"
+_ARGUMENTS = ("enable_thinking", "custom_instructions", "xml_tools", "python_tools", "date_string")
 
 MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 ARGUMENTS = pa.struct(
@@ -25,6 +24,7 @@ ARGUMENTS = pa.struct(
         ("custom_instructions", pa.string()),
         ("xml_tools", pa.list_(pa.string())),
         ("python_tools", pa.list_(pa.string())),
+        ("date_string", pa.string()),
     ]
 )
 _IDENTITY = [("id", pa.string()), ("subset", pa.string()), ("mode", pa.string())]
@@ -127,7 +127,7 @@ def _messages(value: Any) -> tuple[Message, ...]:
     if messages[-1].role != "assistant":
         raise RowError("ends-without-answer")
     if not messages[-1].content.strip():
-        raise RowError(_ENDS_ALONE)
+        raise RowError("empty-answer")
     return messages
 
 

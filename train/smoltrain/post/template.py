@@ -80,10 +80,11 @@ def render_marked(
     """Return the text and the spans [begin, end) of its characters that are trained on."""
     from transformers.utils.chat_template_utils import render_jinja_template
 
+    text = chat_template() if template is None else template
     texts, spans = render_jinja_template(
         conversations=[[dict(message) for message in messages]],
-        chat_template=chat_template() if template is None else template,
-        return_assistant_tokens_mask="generation" in (chat_template() if template is None else template),
+        chat_template=text,
+        return_assistant_tokens_mask=_MARK.search(text) is not None,
         add_generation_prompt=add_generation_prompt,
         **arguments,
     )
