@@ -13,8 +13,8 @@ A run that is killed anywhere goes on where it stopped and ends with the same by
 import contextlib
 import io
 import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -60,7 +60,9 @@ class Job:
     tasks: int
     limit: Limit
     folder: Path
-    """``documents/<source>``."""
+    """Where the documents go: ``documents/<source>``."""
+    work: Path
+    """Where staging folders stand."""
     input_hash: str
     code_version: str
     recipe: PipelineRecipe
@@ -70,7 +72,11 @@ class Job:
     @property
     def staging(self) -> Path:
         """Where tasks leave their work, named by what went into it."""
-        return self.folder.parent / _STAGING / f"{self.source.name}-{self.input_hash}"
+        return self.work / f"{self.source.name}-{self.input_hash}"
+
+
+Runner = Callable[[Sequence[Job]], None]
+"""Runs the tasks of jobs and publishes them, somewhere else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +102,14 @@ def build_documents(
     tasks: int | None = None,
     workers: int = 2,
     limit: Limit | None = None,
+    run: Runner | None = None,
 ) -> list[Built]:
     """Build the documents of sources (default: all that have text in the profile) under ``build/<profile>``.
 
     ``tasks`` is the number of files that a source becomes (default: one a raw file, but no more than one for
-    512 KiB of them and 1,000 in all; 1 with a limit). Raises :class:`SourceError` for an unknown source, one
-    without documents, or damaged input.
+    512 KiB of them and 1,000 in all; 1 with a limit). ``run`` runs the tasks elsewhere
+    (:mod:`smoldata.cluster`) instead of in ``workers`` processes here. Raises :class:`SourceError` for an
+    unknown source, one without documents, or damaged input.
     """
     documents = build / profile / "documents"
     chosen = registry.select(names)
@@ -109,8 +117,8 @@ def build_documents(
     with single_writer(documents):
         remove_leftovers(documents)
         jobs = [plan_job(source, registry, profile, build, tasks, limit or Limit()) for source in sources]
-        _build([job for job in jobs if job.why], workers)
-        return [_built(job) for job in jobs]
+        build_jobs([job for job in jobs if job.why], workers, run)
+        return [built_of(job) for job in jobs]
 
 
 def plan_job(
@@ -118,15 +126,28 @@ def plan_job(
 ) -> Job:
     """Return what is to be done for a source, and why."""
     inputs = tuple(list_inputs(source, registry, profile, build))
-    count = 1 if limit.is_set() else min(tasks or _default_tasks(inputs), len(inputs))
+    documents = build / profile / "documents"
     recipe = recipe_of(source, profile)
+    return make_job(source, recipe, inputs, documents / source.name, documents / _STAGING, tasks, limit)
+
+
+def make_job(
+    source: Source,
+    recipe: PipelineRecipe,
+    inputs: tuple[RawInput, ...],
+    folder: Path,
+    work: Path,
+    tasks: int | None,
+    limit: Limit,
+) -> Job:
+    """Return what is to be done for documents in ``folder``; its hash covers all that decides them."""
+    count = 1 if limit.is_set() else min(tasks or _default_tasks(inputs), len(inputs))
     code = code_version(recipe)
     proof = [(raw.relative, raw.bytes, raw.digest, raw.licence) for raw in inputs]
     settings = source.model_dump(include={"name", "language", "columns"})
     input_hash = digest_values(FORMAT_VERSION, code, proof, settings, count, asdict(limit), recipe.proof())
-    folder = build / profile / "documents" / source.name
-    job = Job(source, inputs, count, limit, folder, input_hash, code, recipe, "")
-    return Job(**{name: getattr(job, name) for name in Job.__slots__} | {"why": _why(job)})
+    job = Job(source, inputs, count, limit, folder, work, input_hash, code, recipe, "")
+    return replace(job, why=_why(job))
 
 
 def _default_tasks(inputs: Sequence[RawInput]) -> int:
@@ -180,22 +201,24 @@ def _why(job: Job) -> str:
     return ""
 
 
-def _build(jobs: Sequence[Job], workers: int) -> None:
+def build_jobs(jobs: Sequence[Job], workers: int, run: Runner | None = None) -> None:
+    """Run the tasks of jobs and publish what they made; finished tasks are not run again."""
     if not jobs:
         return
     reasons = sorted({job.why for job in jobs})
     say(f"documents: {len(jobs)} sources to build ({'; '.join(reasons)})")
     for job in jobs:
         _clear_other_staging(job)
-    work = [partial(run_task, job, rank) for job, rank in _by_cost(jobs) if not _is_staged(job, rank)]
+    if run is not None:
+        run(jobs)
+        return
+    work = [partial(run_task, job, rank) for job, rank in _by_cost(jobs) if not is_staged(job, rank)]
     if work:
         with progress("documents", len(work)) as advance:
             for name in run_all(work, workers):
                 advance(1, name)
     for job in jobs:
         publish(job)
-    with contextlib.suppress(OSError):
-        (jobs[0].folder.parent / _STAGING).rmdir()
 
 
 def _by_cost(jobs: Sequence[Job]) -> list[tuple[Job, int]]:
@@ -209,14 +232,15 @@ def _by_cost(jobs: Sequence[Job]) -> list[tuple[Job, int]]:
     return sorted(((job, rank) for job in jobs for rank in range(job.tasks)), key=cost)
 
 
-def _is_staged(job: Job, rank: int) -> bool:
+def is_staged(job: Job, rank: int) -> bool:
+    """Tell whether a task is done: its counts are written last."""
     from smoldata.pipeline import counts_path
 
     return counts_path(job.staging / f"{rank:05d}.parquet").is_file()
 
 
 def _clear_other_staging(job: Job) -> None:
-    for folder in job.staging.parent.glob(f"{job.source.name}-*"):
+    for folder in job.work.glob(f"{job.source.name}-*"):
         is_own = folder.name.rpartition("-")[0] == job.source.name
         if is_own and folder != job.staging:
             shutil.rmtree(folder)
@@ -277,6 +301,8 @@ def publish(job: Job) -> None:
         _gathers(job),
     )
     shutil.rmtree(job.staging)
+    with contextlib.suppress(OSError):
+        job.work.rmdir()
 
 
 def _gathers(job: Job) -> list[Gather]:
@@ -288,7 +314,8 @@ def _gathers(job: Job) -> list[Gather]:
     ]
 
 
-def _built(job: Job) -> Built:
+def built_of(job: Job) -> Built:
+    """Return what a published job became."""
     rows = read_manifest(job.folder)
     dropped: dict[str, int] = {}
     for row in rows:

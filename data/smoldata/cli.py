@@ -16,6 +16,7 @@ import typer
 from smoldata.console import run_command, say, table
 from smoldata.decontamination.cli import decontaminate_command
 from smoldata.errors import InputError
+from smoldata.run_cli import ExecutorOption, ExecutorOptions, chosen_runner, register, show_built
 
 if TYPE_CHECKING:
     from smoldata.pipeline_types import Limit
@@ -117,12 +118,15 @@ def build_command(
     limit_bytes: LimitBytes = None,
     limit_tokens: LimitTokens = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before reading from the hub.")] = False,
+    executor: ExecutorOption = "local",
+    executor_option: ExecutorOptions = None,
     as_json: JsonOption = False,
 ) -> None:
     """Build documents: read, filter, drop copies, write; what is up to date is kept.
 
     Example: smoldata build --source wiki --source finemath-4plus
     Example: smoldata build --profile hub --source fineweb-edu --limit-bytes 50MB
+    Example: smoldata build --executor slurm --executor-option partition=cpu --executor-option time=10:00:00
     """
     from smoldata.build import build_documents
     from smoldata.inputs import has_text
@@ -135,25 +139,18 @@ def build_command(
     limit = _limit(limit_documents, limit_bytes, limit_tokens)
     if profile == "hub":
         _ask(names, known, build, limit, yes=yes)
+    run = chosen_runner(executor, executor_option, workers)
     built = build_documents(
-        names, registry=known, profile=profile, build=build, tasks=tasks, workers=workers, limit=limit
+        names,
+        registry=known,
+        profile=profile,
+        build=build,
+        tasks=tasks,
+        workers=workers,
+        limit=limit,
+        run=run,
     )
-    if as_json:
-        print(json.dumps([dataclasses.asdict(entry) for entry in built], ensure_ascii=False))
-        return
-    rows = [
-        (
-            entry.source,
-            f"{entry.read:,}",
-            f"{entry.kept:,}",
-            f"{entry.text_bytes / 1e6:,.2f}",
-            "built" if entry.fresh else "up to date",
-            ", ".join(f"{count:,} {reason}" for reason, count in entry.dropped.items()),
-        )
-        for entry in built
-    ]
-    columns = ("source", "read", "kept", "MB", "state", "dropped")
-    table(f"documents of {len(rows)} sources", columns, rows, right=("read", "kept", "MB"))
+    show_built(built, as_json=as_json)
 
 
 @app.command()
@@ -208,6 +205,9 @@ def inspect(
         print(f"id       {row['id']}\npath     {row['path']}\nurl      {row['url']}")
         print(f"language {row['language']}   license {row['license']}   {len(row['text']):,} characters")
         print(row["text"][:characters].rstrip() + "\n")
+
+
+register(app)
 
 
 def _ask(names: list[str] | None, registry: "Registry", build: Path, limit: "Limit", *, yes: bool) -> None:

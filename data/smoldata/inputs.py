@@ -71,7 +71,7 @@ def _sample_files(source: Source, registry: Registry, build: Path) -> list[RawIn
 def _own_files(source: Source, location: Location) -> Iterator[RawInput]:
     fits = matcher(location.files)
     if "://" in location.url:
-        yield from _remote_files(source, location.url, fits)
+        yield from remote_files(source.name, location.url, fits, source.licence)
         return
     root = Path(location.address())
     if not root.exists():
@@ -89,20 +89,21 @@ def _own(source: Source, path: Path, relative: str) -> RawInput:
     return RawInput(str(path), relative, path.stat().st_size, xxh3_128(path), source.licence)
 
 
-def _remote_files(source: Source, url: str, fits: Any) -> Iterator[RawInput]:
+def remote_files(name: str, url: str, fits: Any, licence: str | None) -> Iterator[RawInput]:
+    """Yield the files at an fsspec address that fit; raise :class:`SourceError` if it cannot be listed."""
     from fsspec.core import url_to_fs
 
     try:
         system, root = url_to_fs(url)
         found: dict[str, dict[str, Any]] = system.find(root, detail=True)
     except (OSError, ImportError, ValueError) as error:
-        raise SourceError(f"{source.name}: cannot list {url}: {error}") from error
+        raise SourceError(f"{name}: cannot list {url}: {error}") from error
     for path, info in found.items():
-        relative = path.removeprefix(root).lstrip("/")
+        relative = path.removeprefix(root).lstrip("/") or path.rpartition("/")[2]
         if fits(relative):
             proof = info.get("ETag") or info.get("etag") or info.get("mtime") or info.get("created") or ""
             size = int(info.get("size") or 0)
-            yield RawInput(system.unstrip_protocol(path), relative, size, f"{size}:{proof}", source.licence)
+            yield RawInput(system.unstrip_protocol(path), relative, size, f"{size}:{proof}", licence)
 
 
 def _hub_files(source: Source) -> list[RawInput]:

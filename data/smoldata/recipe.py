@@ -128,6 +128,12 @@ def load_pipeline(
     return read_pipeline(text, path, parameters or {}, language)
 
 
+def outline(which: str | Path) -> RecipeModel:
+    """Return a recipe as it stands in its file, parameters not filled in."""
+    path = _locate(str(which))
+    return _validated(read_located(path.read_text(encoding="utf-8"), path.name))
+
+
 def read_pipeline(text: str, path: Path, parameters: Parameters, language: str | None) -> PipelineRecipe:
     """Validate the text of a recipe; ``path`` is where relative paths in it start from."""
     located = read_located(text, path.name)

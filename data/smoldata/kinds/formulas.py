@@ -19,7 +19,8 @@ _OPERATORS = """
 2264 leq 2265 geq 2260 neq b1 pm 2213 mp f7 div d7 times 22c5 cdot b7 cdot 221e infty 2211 sum 220f prod
 222b int 2202 partial 2207 nabla 2208 in 2209 notin 2282 subset 2286 subseteq 222a cup 2229 cap
 2200 forall 2203 exists ac neg 2192 to 21d2 Rightarrow
-21d4 Leftrightarrow 21a6 mapsto 2248 approx 2261 equiv 223c sim 221d propto 2026 ldots 22ef cdots 3bb lambda 39b Lambda
+21d4 Leftrightarrow 21a6 mapsto 2248 approx 2261 equiv 223c sim 221d propto
+2026 ldots 22ef cdots 3bb lambda 39b Lambda
 """
 _GREEK = """
 alpha beta gamma delta epsilon zeta eta theta iota kappa mu nu xi pi rho sigma tau upsilon phi chi psi omega

@@ -1,0 +1,130 @@
+"""A pipeline recipe over files of one's own -> documents in a folder, without a registry.
+
+The build of :mod:`smoldata.build` for one source that is made up on the spot: columns by name, everything
+else as there (tasks, resumption, manifest, counted drops).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from smoldata.build import Built, Runner, build_jobs, built_of, make_job
+from smoldata.errors import InputError, SourceError
+from smoldata.files import remove_leftovers, single_writer, xxh3_128
+from smoldata.patterns import matcher
+from smoldata.pipeline_types import Limit, RawInput
+from smoldata.recipe import PipelineRecipe, load_pipeline
+from smoldata.registry import Columns, Source
+
+_READABLE = (
+    *(".parquet", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".json", ".json.gz", ".json.zst"),
+    *(".warc", ".warc.gz", ".warc.zst", ".ipynb", ".xml", ".xml.bz2", ".xml.gz"),
+)
+
+
+def run_pipeline(
+    which: str,
+    inputs: Sequence[str],
+    output: Path,
+    *,
+    parameters: Mapping[str, Any] | None = None,
+    columns: Mapping[str, str] | None = None,
+    name: str | None = None,
+    language: str | None = None,
+    tasks: int | None = None,
+    workers: int = 2,
+    limit: Limit | None = None,
+    run: Runner | None = None,
+) -> Built:
+    """Run a shipped recipe, or one at a path, over files, folders or fsspec addresses; return the counts.
+
+    ``columns`` says which column is ``text``, ``id``, ``url``, ``path``, ``language`` or ``license`` where it
+    is called otherwise. Raises :class:`RecipeError` and :class:`SourceError` as a build does.
+    """
+    recipe = load_pipeline(which, parameters, language=language)
+    source = _source(recipe, name or recipe.name, language, columns or {})
+    files = tuple(_files(inputs))
+    with single_writer(output):
+        remove_leftovers(output)
+        job = make_job(source, recipe, files, output, output / ".work", tasks, limit or Limit())
+        build_jobs([job] if job.why else [], workers, run)
+        return built_of(job)
+
+
+def _source(recipe: PipelineRecipe, name: str, language: str | None, columns: Mapping[str, str]) -> Source:
+    fields = {
+        "text": "text",
+        "id": "id",
+        "url": "url",
+        "path": "path",
+        "language": "language",
+        "license": "license",
+    }
+    unknown = set(columns) - set(fields)
+    if unknown:
+        raise InputError(f"no field {', '.join(sorted(unknown))}; fields: {', '.join(fields)}")
+    fields |= columns
+    if recipe.read.contents is not None and "id" not in columns:
+        fields["id"] = "blob_id"
+    scores = [step.settings["name"] for step in recipe.steps if step.name == "score"]
+    scores += [
+        step.settings.get("score", "language_score")
+        for step in recipe.steps
+        if step.name == "fineweb2_language"
+    ]
+    return Source(
+        name=name,
+        kind="reference",
+        domain="web",
+        group="web/english",
+        language=language,
+        origin="own",
+        columns=Columns(
+            text=tuple(fields["text"].split("+")),
+            id=fields["id"],
+            url=fields["url"],
+            path=fields["path"],
+            language=None if language else fields["language"],
+            license=fields["license"],
+            scores=tuple(dict.fromkeys(scores)),
+            metadata=("date",),
+        ),
+    )
+
+
+def _files(inputs: Sequence[str]) -> Iterable[RawInput]:
+    """Yield each readable file, sorted by its name inside the input that named it."""
+    found: dict[str, RawInput] = {}
+    for given in inputs:
+        listed = _remote(given) if "://" in given else _local(Path(given))
+        for raw in listed:
+            if raw.relative in found and found[raw.relative].address != raw.address:
+                raise InputError(
+                    f"{raw.address} and {found[raw.relative].address} are both called {raw.relative}; "
+                    "give the folder above them"
+                )
+            found[raw.relative] = raw
+    if not found:
+        raise SourceError(f"no readable file in {', '.join(inputs)}; known: {', '.join(_READABLE)}")
+    return [found[name] for name in sorted(found)]
+
+
+def _local(path: Path) -> Iterable[RawInput]:
+    if path.is_file():
+        return [RawInput(str(path), path.name, path.stat().st_size, xxh3_128(path), None)]
+    if not path.is_dir():
+        raise SourceError(f"no folder or file at {path}")
+    files = (entry for entry in path.rglob("*") if entry.is_file() and entry.name.endswith(_READABLE))
+    return [
+        RawInput(str(entry), entry.relative_to(path).as_posix(), entry.stat().st_size, xxh3_128(entry), None)
+        for entry in files
+    ]
+
+
+def _remote(url: str) -> Iterable[RawInput]:
+    from smoldata.inputs import remote_files
+
+    fits = matcher(
+        tuple(f"**/*{suffix}" for suffix in _READABLE) + tuple(f"*{suffix}" for suffix in _READABLE)
+    )
+    return list(remote_files("input", url, fits, None))
