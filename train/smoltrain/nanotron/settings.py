@@ -78,18 +78,21 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def changed(values: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
-    """Return ``values`` with changes such as ``parallelism.dp=2`` made; their values are read as YAML."""
+    """Return ``values`` with changes such as ``parallelism.dp=2`` made; list places count from 0."""
     for change in changes:
         place, sign, text = change.partition("=")
         *above, key = place.split(".")
         if not sign or not key:
             raise InputError(f"--set {change}: write it as tokens.train_steps=20")
-        inner: Any = values
-        for name in above:
-            inner = inner.get(name) if isinstance(inner, dict) else None
-            if not isinstance(inner, dict):
-                raise InputError(f"--set {change}: nanotron.yaml has no mapping {name!r} there")
-        inner[key] = yaml.safe_load(text)
+        try:
+            inner: Any = values
+            for name in above:
+                inner = inner[int(name)] if isinstance(inner, list) else inner[name]
+            inner[int(key) if isinstance(inner, list) else key] = yaml.safe_load(text)
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise InputError(f"--set {change}: nanotron.yaml has no such place ({error})") from error
+        except yaml.YAMLError as error:
+            raise InputError(f"--set {change}: {text} is not YAML: {error}") from error
     return values
 
 

@@ -210,15 +210,17 @@ def apply_rotary_emb(
 ) -> torch.Tensor:
     """Rotate the first dimensions of ``x`` [batch, tokens, heads, d] by ``cos``, ``sin`` [tokens, d / 2]."""
     width = 2 * cos.shape[-1]
-    turned, rest = x[..., :width].float(), x[..., width:]
+    turned, rest = x[..., :width], x[..., width:]
     cos, sin = cos[: x.shape[1], None].float(), sin[: x.shape[1], None].float()
     if interleaved:
-        one, two = turned[..., ::2], turned[..., 1::2]
-        done = torch.stack((one * cos - two * sin, one * sin + two * cos), -1).flatten(-2)
+        cos, sin = cos.repeat_interleave(2, -1), sin.repeat_interleave(2, -1)
+        swapped = torch.stack((-turned[..., 1::2], turned[..., ::2]), -1).flatten(-2)
     else:
-        one, two = turned.chunk(2, -1)
-        done = torch.cat((one * cos - two * sin, one * sin + two * cos), -1)
-    made = torch.cat((done.to(x.dtype), rest), -1) if rest.shape[-1] else done.to(x.dtype)
+        cos, sin = torch.cat((cos, cos), -1), torch.cat((sin, sin), -1)
+        swapped = torch.cat((-turned[..., width // 2 :], turned[..., : width // 2]), -1)
+    # Products in float32 by promotion: three passes over the states instead of nine.
+    done = torch.addcmul(turned * cos, swapped, sin).to(x.dtype)
+    made = torch.cat((done, rest), -1) if rest.shape[-1] else done
     return x.copy_(made) if inplace else made
 
 
