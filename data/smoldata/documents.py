@@ -20,6 +20,10 @@ DOCUMENT_SCHEMA: Any = pa.schema(
     ]
 )
 
+DICTIONARY_COLUMNS = ["source", "path", "language", "license"]
+"""Columns of few values, which Parquet should gather in dictionaries. A text never repeats: gathered, a row
+group is one page of it, and slower to read by a quarter."""
+
 DOCUMENT_MANIFEST_SCHEMA: Any = pa.schema(
     [
         pa.field("format_version", pa.int32(), nullable=False),

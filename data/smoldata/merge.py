@@ -15,7 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from smoldata import dropped
-from smoldata.documents import DOCUMENT_MANIFEST_SCHEMA, DOCUMENT_SCHEMA, FORMAT_VERSION
+from smoldata.documents import (
+    DICTIONARY_COLUMNS,
+    DOCUMENT_MANIFEST_SCHEMA,
+    DOCUMENT_SCHEMA,
+    FORMAT_VERSION,
+)
 from smoldata.errors import SourceError
 from smoldata.files import atomic_path, xxh3_128
 from smoldata.steps import KEY_PREFIX
@@ -193,7 +198,9 @@ def _rewrite(staged: Path, final: Path, change: Any) -> tuple[int, int]:
     file, row, text_bytes, characters = pq.ParquetFile(staged), 0, 0, 0
     with (
         atomic_path(final) as temporary,
-        pq.ParquetWriter(temporary, DOCUMENT_SCHEMA, compression="zstd") as out,
+        pq.ParquetWriter(
+            temporary, DOCUMENT_SCHEMA, compression="zstd", use_dictionary=DICTIONARY_COLUMNS
+        ) as out,
     ):
         for group in range(file.num_row_groups):
             table = file.read_row_group(group)

@@ -15,7 +15,7 @@ import xxhash
 from datatrove.data import Document
 from datatrove.pipeline.base import PipelineStep
 
-from smoldata.documents import DOCUMENT_SCHEMA
+from smoldata.documents import DICTIONARY_COLUMNS, DOCUMENT_SCHEMA
 from smoldata.dropped import Examples
 from smoldata.files import atomic_path, write_json
 from smoldata.heritage import contents_url, with_contents
@@ -197,7 +197,9 @@ class WriteDocuments(PipelineStep):  # type: ignore[misc]
         staged = _Staged()
         with (
             atomic_path(path) as temporary,
-            pq.ParquetWriter(temporary, DOCUMENT_SCHEMA, compression="zstd") as writer,
+            pq.ParquetWriter(
+                temporary, DOCUMENT_SCHEMA, compression="zstd", use_dictionary=DICTIONARY_COLUMNS
+            ) as writer,
         ):
             for document in data:
                 staged.add(self._row(document, keys), document.text)

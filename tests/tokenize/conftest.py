@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from smoldata.documents import DOCUMENT_MANIFEST_SCHEMA, DOCUMENT_SCHEMA
+from smoldata.documents import DICTIONARY_COLUMNS, DOCUMENT_MANIFEST_SCHEMA, DOCUMENT_SCHEMA
 from smoldata.files import xxh3_128
 
 Documents = dict[str, Sequence[str]]
@@ -28,7 +28,10 @@ def make_documents(folder: Path, source: str, files: Documents) -> Path:
             for row, text in enumerate(texts)
         ]
         table = pa.Table.from_pylist(documents, schema=DOCUMENT_SCHEMA)
-        pq.write_table(table, path, compression="zstd", row_group_size=max(len(texts) // 2, 1))
+        rows_a_group = max(len(texts) // 2, 1)
+        pq.write_table(
+            table, path, compression="zstd", row_group_size=rows_a_group, use_dictionary=DICTIONARY_COLUMNS
+        )
         rows.append(_manifest_row(source, path, texts))
     pq.write_table(pa.Table.from_pylist(rows, schema=DOCUMENT_MANIFEST_SCHEMA), target / "manifest.parquet")
     return target
