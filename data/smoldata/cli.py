@@ -17,6 +17,7 @@ from smoldata.console import run_command, say, table
 from smoldata.decontamination.cli import decontaminate_command
 from smoldata.errors import InputError
 from smoldata.run_cli import ExecutorOption, ExecutorOptions, chosen_runner, register, show_built
+from smoldata.scoring.cli import train_classifier_command
 
 if TYPE_CHECKING:
     from smoldata.pipeline_types import Limit
@@ -237,6 +238,7 @@ def _amount(text: str | None, option: str) -> int | None:
 
 
 app.command("decontaminate")(decontaminate_command)
+app.command("train-classifier")(train_classifier_command)
 
 
 def main() -> None:

@@ -92,6 +92,18 @@ STEPS: dict[str, StepSpec] = {
     "pii": StepSpec("smoldata.extraction:pii", "replaces e-mail and public IP addresses"),
     "gopher_quality": StepSpec("smoldata.rules:gopher_quality", "datatrove's Gopher quality rules"),
     "gopher_repetition": StepSpec("smoldata.rules:gopher_repetition", "datatrove's Gopher repetition rules"),
+    # Scores by models (smoldata.scoring).
+    "encoder_score": StepSpec(
+        "smoldata.scoring.steps:encoder_score",
+        "adds the score of an encoder's regression head",
+        group="train",
+    ),
+    "fasttext_score": StepSpec(
+        "smoldata.scoring.steps:fasttext_score", "adds a fastText label's probability"
+    ),
+    "language_id": StepSpec(
+        "smoldata.scoring.steps:language_id", "identifies the language with fastText; keeps some"
+    ),
     # Evaluation sets (smoldata.decontamination).
     "decontaminate": StepSpec(
         "smoldata.decontamination.step:decontaminate", "drops or marks what holds items of evaluation sets"
@@ -158,6 +170,11 @@ def step_modules(name: str) -> set[str]:
     """Return the modules whose code decides what a step does to a document."""
     spec = step_spec(name)
     return {address.partition(":")[0] for address in (spec.factory, spec.gather) if address}
+
+
+def settings_of(name: str) -> list[str]:
+    """Return the names of a step's settings."""
+    return list(_settings_class(name).model_fields)
 
 
 def _settings_class(name: str) -> type[StepSettings]:

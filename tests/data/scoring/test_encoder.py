@@ -1,0 +1,230 @@
+"""An encoder's scores do not depend on batches, order or tasks, and a build with the step can be stopped."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch", reason="needs torch: make setup-train")
+pytest.importorskip("transformers", reason="needs transformers: make setup-train")
+
+import torch
+from tests.data.helpers import own_source, write_registry
+
+from smoldata.build import build_documents, built_documents
+from smoldata.errors import InputError
+from smoldata.registry import load_registry
+from smoldata.scoring import encoder, steps
+from smoldata.scoring.curves import Target
+from smoldata.scoring.encoder import Encoder, int_score, load
+from smoldata.scoring.train import train_classifier
+from smoldata.steps import make_steps
+
+LENGTH = 128
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory, labelled: list[tuple[str, bool]]) -> Path:
+    """Return the folder of a tiny BERT that learnt in some steps to score prose 4 and code 1."""
+    folder = tmp_path_factory.mktemp("model")
+    _write_tokenizer([text for text, _ in labelled], folder)
+    from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
+
+    torch.manual_seed(6)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=LENGTH,
+        num_labels=1,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        initializer_range=0.1,
+    )
+    net = BertForSequenceClassification(config)
+    torch.nn.init.constant_(net.classifier.bias, 2.5)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3)
+    for step in range(40):
+        part = random.Random(step).sample(labelled, 16)  # noqa: S311 - which texts, no secret
+        inputs = tokenizer(
+            [text for text, _ in part], truncation=True, max_length=LENGTH, padding=True, return_tensors="pt"
+        )
+        wanted = torch.tensor([4.0 if is_prose else 1.0 for _, is_prose in part])
+        loss = (net(**inputs).logits.squeeze(-1) - wanted).square().mean()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    net.save_pretrained(folder)
+    return folder
+
+
+def _write_tokenizer(texts: list[str], folder: Path) -> None:
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))  # noqa: S106 - no secret
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    trainer = trainers.WordPieceTrainer(vocab_size=800, special_tokens=special, show_progress=False)
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=LENGTH, **names).save_pretrained(
+        folder
+    )
+
+
+@pytest.fixture(scope="module")
+def scorer(model: Path) -> Encoder:
+    return load(str(model), None, "cpu")
+
+
+@pytest.fixture(scope="module")
+def texts(labelled: list[tuple[str, bool]]) -> list[str]:
+    return [text for text, _ in labelled[::11]]
+
+
+def test_it_learnt_something(scorer: Encoder, labelled: list[tuple[str, bool]]) -> None:
+    part = labelled[::9]
+    scores = scorer.scores([text for text, _ in part])
+    right = sum((score > 2.5) == is_prose for score, (_, is_prose) in zip(scores, part, strict=True))
+    assert right / len(part) > 0.85
+
+
+def test_a_batch_is_one_by_one(scorer: Encoder, texts: list[str]) -> None:
+    together = scorer.scores(texts)
+    alone = [scorer.scores([text])[0] for text in texts]
+    assert together == alone, "bit for bit: batches have one shape"
+
+
+def test_it_is_the_published_way_of_asking(scorer: Encoder, model: Path, texts: list[str]) -> None:
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    net = AutoModelForSequenceClassification.from_pretrained(model).eval()
+    for text, score in zip(texts, scorer.scores(texts), strict=True):
+        inputs = tokenizer(text, return_tensors="pt", padding="longest", truncation=True)
+        with torch.inference_mode():
+            wanted = net(**inputs).logits.squeeze(-1).float().item()
+        assert score == pytest.approx(wanted, abs=1e-5)
+
+
+def test_order_does_not_matter(scorer: Encoder, texts: list[str]) -> None:
+    order = list(range(len(texts)))
+    random.Random(6).shuffle(order)  # noqa: S311 - an order, no secret
+    shuffled = scorer.scores([texts[at] for at in order])
+    straight = scorer.scores(texts)
+    assert shuffled == [straight[at] for at in order]
+
+
+def test_long_texts_are_cut_at_the_models_length(scorer: Encoder, texts: list[str]) -> None:
+    long = " ".join(texts)
+    assert scorer.max_length == LENGTH
+    assert scorer.scores([long]) == scorer.scores([long + " and more of it"])
+    assert scorer.scores([]) == []
+
+
+@pytest.mark.parametrize(("score", "whole"), [(-0.7, 0), (0.4, 0), (2.5, 2), (2.51, 3), (3.5, 4), (9.0, 5)])
+def test_the_whole_score_is_the_published_one(score: float, whole: int) -> None:
+    assert int_score(score) == whole == int(round(max(0, min(score, 5))))  # noqa: RUF046 - as on the card
+
+
+def test_what_is_no_scorer_is_an_error(tmp_path: Path, context: Any) -> None:
+    with pytest.raises(InputError, match="cannot load the scorer"):
+        load(str(tmp_path), None, "cpu")
+    with pytest.raises(InputError, match="give the `revision`"):
+        make_steps("encoder_score", {"name": "edu", "model": "owner/name"}, context)
+
+
+RECIPE = """
+format_version: 1
+name: trial
+description: Texts that an encoder scores.
+source: a test
+steps:
+  - step: encoder_score
+    settings: {{name: edu, model: {model}, device: cpu}}
+    source: a test
+  - step: score
+    settings: {{name: edu, at_least: 3, rounded: true}}
+    source: a test
+"""
+
+
+def test_a_build_gives_the_same_scores_whatever_the_tasks_and_after_a_stop(
+    tmp_path: Path, model: Path, labelled: list[tuple[str, bool]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "trial.yaml").write_text(RECIPE.format(model=model))
+    (tmp_path / "raw").mkdir()
+    part = labelled[::6]
+    for number in range(4):
+        lines = [
+            json.dumps({"id": str(at), "text": part[at][0]}) + "\n" for at in range(number, len(part), 4)
+        ]
+        (tmp_path / "raw" / f"{number}.jsonl").write_text("".join(lines))
+    entry = own_source(
+        tmp_path / "raw", columns={"text": ["text"], "id": "id"}, pipeline=str(tmp_path / "trial.yaml")
+    )
+    registry = load_registry(write_registry(tmp_path / "registry.yaml", {"mine": entry}))
+
+    def built(name: str, tasks: int) -> dict[str, dict[str, float]]:
+        build_documents(["mine"], registry=registry, build=tmp_path / name, tasks=tasks, workers=1)
+        rows = built_documents(tmp_path / name / "sample" / "documents" / "mine")
+        return {row["id"]: dict(row["scores"]) for row in rows}
+
+    whole = built("one", 1)
+    assert 0 < len(whole) < len(part)
+    assert all(found["edu_int"] == int_score(found["edu"]) >= 3 for found in whole.values())
+    asked: list[int] = []
+    scores = Encoder.scores
+
+    def stopped(self: Encoder, texts: list[str], batch: int = encoder.BATCH) -> list[float]:
+        asked.append(len(texts))
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return scores(self, texts, batch)
+
+    monkeypatch.setattr(Encoder, "scores", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        built("four", 4)
+    assert built("four", 4) == whole
+    assert len(asked) == 3 + 2, "two of four tasks were done when it was stopped"
+
+
+def test_blocks_of_documents_come_out_in_order(scorer: Encoder, texts: list[str]) -> None:
+    from datatrove.data import Document
+
+    def score(part: Any) -> list[dict[str, float]]:
+        return [{"length": float(len(text))} for text in part]
+
+    documents = [Document(text=text, id=str(at), metadata={}) for at, text in enumerate(texts)]
+    out = list(steps.ScoreStep("length", score, block=7).run(iter(documents)))
+    assert [one.id for one in out] == [str(at) for at in range(len(texts))]
+    assert all(dict(one.metadata["scores"])["length"] == len(one.text) for one in out)
+
+
+def test_a_head_is_fitted_on_an_encoder(
+    model: Path, tmp_path: Path, labelled: list[tuple[str, bool]]
+) -> None:
+    part = labelled[::5]
+    lines = [json.dumps({"text": text, "label": good}) + "\n" for text, good in part]
+    (tmp_path / "labelled.jsonl").write_text("".join(lines))
+    paths, target = [tmp_path / "labelled.jsonl"], Target("recall", 0.8)
+    first, second = (
+        train_classifier(paths, tmp_path / name, target, held_out=0.4, encoder=str(model)) for name in "ab"
+    )
+    assert first.chosen.precision > 0.8
+    assert first.chosen == second.chosen
+    scorer = load(str(tmp_path / "a" / "encoder"), None, "cpu")
+    held = [text for text, _ in part[:30]]
+    kept = [score >= first.chosen.threshold for score in scorer.scores(held)]
+    assert sum(kept) > 20, "they are prose"
+    assert "encoder_score" in (tmp_path / "a" / "README.md").read_text()
