@@ -56,7 +56,8 @@ def _records(path: str) -> Iterator[Any]:
 
     try:
         # Compression is undone here, strictly; warcio would take a cut file for a whole one.
-        yield from ArchiveIterator(io.BufferedReader(_Stream(open_blocks(path))))
+        # Unbuffered: a buffer would read on to the damage before it gives what stands before it.
+        yield from ArchiveIterator(_Stream(open_blocks(path)))
     except ArchiveLoadFailed as error:
         raise SourceError(f"not a WARC record: {error}") from error
 

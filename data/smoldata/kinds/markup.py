@@ -33,7 +33,7 @@ class _Text(HTMLParser):
             self.parts.append("`")
         elif tag in {"ul", "ol"}:
             self.lists.append(1 if tag == "ol" else None)
-            self.parts.append("\n" if len(self.lists) > 1 else "\n\n")
+            self.parts.append("" if len(self.lists) > 1 else "\n\n")
         elif tag == "li":
             self.parts.append("\n" + "  " * (len(self.lists) - 1) + self._marker())
         elif tag == "br":
@@ -52,7 +52,7 @@ class _Text(HTMLParser):
             self.parts.append("`")
         elif tag in {"ul", "ol"} and self.lists:
             self.lists.pop()
-            self.parts.append("\n" if self.lists else "\n\n")
+            self.parts.append("" if self.lists else "\n\n")
         elif tag in _BLOCKS:
             self.parts.append("\n\n")
 
