@@ -116,7 +116,7 @@ class StrictReader(PipelineStep):  # type: ignore[misc] # datatrove ships no typ
     def _document(self, text: str, row: dict[str, Any], raw: RawInput, order: tuple[int, int]) -> Document:
         columns = self.source.columns
         place = f"{raw.relative}:{order[1]}"
-        scores = {name: float(row[name]) for name in columns.scores if isinstance(row.get(name), int | float)}
+        scores = {name: value for name in columns.scores if (value := _number(row.get(name))) is not None}
         extra = {name: row[name] for name in columns.metadata if row.get(name) is not None}
         fields = {
             "url": _plain(row.get(columns.url or "")),
@@ -139,6 +139,13 @@ def _flattened(value: object) -> object:
     contents = [message.get("content") for message in value if isinstance(message, dict)]
     texts = [content for content in contents if isinstance(content, str)]
     return "\n\n".join(texts) if len(texts) == len(value) else value
+
+
+def _number(value: object) -> float | None:
+    """Return a score: a number, or the one number of a mapping (DCLM: ``{"en": 0.98}``)."""
+    if isinstance(value, dict) and len(value) == 1:
+        value = next(iter(value.values()))
+    return float(value) if isinstance(value, int | float) else None
 
 
 def _plain(value: object) -> str | None:

@@ -102,11 +102,22 @@ def run(
 
 
 def _parameter(text: str) -> Any:
-    """Return a value as YAML reads it, so that ``null``, ``3`` and ``[a, b]`` are what they look like."""
+    """Return a value as YAML reads it, so that ``null``, ``3`` and ``[a, b]`` are what they look like.
+
+    A path that exists from here is made absolute: in a recipe, paths start from the recipe's folder.
+    """
     try:
-        return yaml.safe_load(text)
+        value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise InputError(f"--set value {text!r} is not YAML: {error}") from error
+    if isinstance(value, list):
+        return [_from_here(entry) for entry in value]
+    return _from_here(value)
+
+
+def _from_here(value: Any) -> Any:
+    is_path = isinstance(value, str) and value and Path(value).exists()
+    return str(Path(value).absolute()) if is_path else value
 
 
 def show_built(built: "list[Built]", *, as_json: bool) -> None:
