@@ -3,7 +3,8 @@
     python benchmarks/bench_catalog.py
 
 1. `make mixture STAGE=2 PROFILE=full` with published sizes cut into virtual shards so small that there are a
-   million: whole processes, best of three, wall time, CPU time and peak memory.
+   million: whole processes, best of three after one that leaves the bytecode, as an installation has it; wall
+   time, CPU time and peak memory. On a busy machine compare the CPU time.
 2. A catalog over 100 million documents: 1,000 shards of 100,000 documents with sidecars of the real schema
    (one file, linked: the disk holds it once). Each view that stands on aggregates, whole, best of two.
 3. `docs_at` for one batch of 576 windows out of a million shards of 10,000 documents, with the variable that
@@ -44,7 +45,9 @@ _CHILD = (
 def main_job(folder: Path) -> None:
     """Time whole processes of the main job."""
     best: tuple[float, float, float] | None = None
-    for number in range(3):
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    environment["PYTHONPYCACHEPREFIX"] = str(folder / "bytecode")
+    for number in range(4):
         build = folder / f"full-{number}"
         arguments = ["build", "--stage", "2", "--profile", "full", "--build", str(build), "--quiet"]
         start = time.monotonic()
@@ -53,11 +56,13 @@ def main_job(folder: Path) -> None:
             [sys.executable, "-c", _CHILD, str(VIRTUAL_TOKENS), *arguments],
             check=True,
             stdout=subprocess.DEVNULL,
+            env=environment,
         )
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         seen = (time.monotonic() - start, cpu, after.ru_maxrss / 1024)
-        best = seen if best is None or seen[0] < best[0] else best
+        if number:  # the first one compiles
+            best = seen if best is None or seen[0] < best[0] else best
         shards = pq.read_metadata(build / "full/plans/stage2-blog/shards.parquet").num_rows
     assert best is not None, "three runs"
     print(f"main job, {shards:,} shards: {best[0]:.2f} s, {best[1]:.2f} s of CPU, peak {best[2]:.0f} MB")

@@ -267,7 +267,8 @@ def _copy(plan_folder: Path, target: Path) -> None:
 def _write_parquet(table: Any, path: Path) -> None:
     import pyarrow.parquet as pq
 
-    pq.write_table(table, path, compression="zstd", use_dictionary=["source"])
+    encoding = {"ordinal": "DELTA_BINARY_PACKED"}
+    pq.write_table(table, path, compression="zstd", use_dictionary=["source"], column_encoding=encoding)
     fsync(path)
 
 

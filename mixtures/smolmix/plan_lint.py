@@ -56,6 +56,8 @@ def of_remainders(plan: Plan) -> list[Finding]:
     Virtual shards have no remainder worth a word: their sizes are made up.
     """
     present = {one.name for one in plan.sources if one.status == "present" and one.windows}
+    if not present:
+        return []
     window = plan.sequence_length + 1
     columns = plan.shard_columns("source", "tokens", "windows")
     lost: dict[str, tuple[int, int, int, int]] = {}

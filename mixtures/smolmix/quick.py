@@ -37,9 +37,34 @@ def _main() -> None:
             if "--quiet" not in arguments:
                 print(message)
             return
+        _keep_pandas_out()
     from smolmix.cli import main as full
 
     full()
+
+
+class _NoPandas:
+    """Finds no pandas, whatever is installed."""
+
+    @staticmethod
+    def find_spec(name: str, _path: object = None, _target: object = None) -> None:
+        if name == "pandas":
+            raise ModuleNotFoundError(name, name=name)
+
+
+def _keep_pandas_out() -> None:
+    """Let pyarrow settle in this process that there is no pandas.
+
+    At its first scalar pyarrow imports pandas, where that is installed (the train group has it), only to know
+    its types: 0.4 to 0.8 s of a job of two. It asks once; afterwards pandas can be imported as ever.
+    """
+    import pyarrow as pa
+
+    sys.meta_path.insert(0, _NoPandas)
+    try:
+        pa.scalar("")  # an array asks too, but does not remember the answer
+    finally:
+        sys.meta_path.remove(_NoPandas)
 
 
 def up_to_date(arguments: Sequence[str]) -> str | None:

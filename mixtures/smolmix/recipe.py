@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -232,8 +233,12 @@ def _locate(which: str, relative_to: Path | None) -> Path:
     )
 
 
+@lru_cache(maxsize=32)
 def read_recipe(text: str, path: Path, label: str | None = None) -> Recipe:
-    """Validate the text of a recipe; ``path`` is where ``follows`` is looked up from."""
+    """Validate the text of a recipe; ``path`` is where ``follows`` is looked up from.
+
+    The same text at the same place is the same recipe, read once.
+    """
     located = load_yaml_text(text, label or path.name)
     model = _validate(located)
     presets = _presets(model, located)

@@ -91,10 +91,18 @@ def _text_bytes(column: Any) -> tuple[bytes, bytes]:
 
 def write_shards(table: Any, path: Path) -> None:
     """Write ``shards.parquet``: the same table gives the same bytes."""
+    repeated = ["source", "sha256"]
+    if table.column("path").null_count == table.num_rows:  # virtual: equal sizes, no hashes
+        repeated += ["path", "xxh3_128", "tokens", "windows"]
     with atomic_path(path) as temporary:
         # Groups of 65,536 rows: the catalog's look-ups read a million rows on every core.
         pq.write_table(
-            table, temporary, compression="zstd", use_dictionary=["source"], row_group_size=1 << 16
+            table,
+            temporary,
+            compression="zstd",
+            use_dictionary=repeated,
+            column_encoding={"ordinal": "DELTA_BINARY_PACKED"},
+            row_group_size=1 << 16,
         )
 
 

@@ -52,3 +52,13 @@ def test_recognising_imports_nothing_heavy(finished: list[str]) -> None:
     code += f"assert not {heavy!r} & set(sys.modules), {heavy!r} & set(sys.modules)"
     seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert seen.stdout == "nothing to do\n"
+
+
+def test_pyarrow_does_not_load_pandas_in_the_main_job() -> None:
+    code = (
+        "import sys; from smolmix import quick; quick._keep_pandas_out(); import numpy, pyarrow as pa; "
+        "pa.array(numpy.zeros(2)); pa.scalar(1); pa.table({'a': [1]}).to_pylist(); "
+        "assert 'pandas' not in sys.modules, 'pandas was loaded'; "
+        "assert quick._NoPandas not in sys.meta_path"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
