@@ -23,14 +23,16 @@ from typing import Any
 from smoldata.console import progress, say
 from smoldata.documents import FORMAT_VERSION
 from smoldata.errors import SourceError
-from smoldata.files import digest_values, remove_leftovers, single_writer, xxh3_128
+from smoldata.files import digest_values, remove_leftovers, single_writer, write_json, xxh3_128
 from smoldata.inputs import has_text, list_inputs
 from smoldata.kinds import renderer
+from smoldata.licences import gated, read_classes
 from smoldata.merge import MANIFEST, Gather, merge, read_manifest
 from smoldata.pipeline_types import Limit, RawInput
 from smoldata.reading import Report
-from smoldata.recipe import PipelineRecipe, load_pipeline
+from smoldata.recipe import BoundStep, PipelineRecipe, load_pipeline
 from smoldata.registry import Registry, Source
+from smoldata.registry_lint import ORIGIN, revision_of
 from smoldata.steps import StepContext, gather_function, make_steps, read_settings, step_modules
 from smoldata.workers import run_all
 
@@ -103,31 +105,48 @@ def build_documents(
     workers: int = 2,
     limit: Limit | None = None,
     run: Runner | None = None,
+    forbid_licences: Sequence[str] = (),
 ) -> list[Built]:
     """Build the documents of sources (default: all that have text in the profile) under ``build/<profile>``.
 
     ``tasks`` is the number of files that a source becomes (default: one a raw file, but no more than one for
     512 KiB of them and 1,000 in all; 1 with a limit). ``run`` runs the tasks elsewhere
-    (:mod:`smoldata.cluster`) instead of in ``workers`` processes here. Raises :class:`SourceError` for an
-    unknown source, one without documents, or damaged input.
+    (:mod:`smoldata.cluster`) instead of in ``workers`` processes here. ``forbid_licences`` names classes
+    (:mod:`smoldata.licences`): documents of one are dropped and counted; a source all of whose documents are
+    of one is refused. Raises :class:`SourceError` for an unknown source, one without documents, or damaged
+    input.
     """
     documents = build / profile / "documents"
     chosen = registry.select(names)
     sources = chosen if names else [source for source in chosen if has_text(source, profile)]
     with single_writer(documents):
         remove_leftovers(documents)
-        jobs = [plan_job(source, registry, profile, build, tasks, limit or Limit()) for source in sources]
+        _refuse_licences(sources, profile, forbid_licences)
+        jobs = [
+            plan_job(source, registry, profile, build, tasks, limit or Limit(), forbid_licences)
+            for source in sources
+        ]
         build_jobs([job for job in jobs if job.why], workers, run)
         return [built_of(job) for job in jobs]
 
 
 def plan_job(
-    source: Source, registry: Registry, profile: str, build: Path, tasks: int | None, limit: Limit
+    source: Source,
+    registry: Registry,
+    profile: str,
+    build: Path,
+    tasks: int | None,
+    limit: Limit,
+    forbid_licences: Sequence[str] = (),
 ) -> Job:
     """Return what is to be done for a source, and why."""
     inputs = tuple(list_inputs(source, registry, profile, build))
     documents = build / profile / "documents"
     recipe = recipe_of(source, profile)
+    if forbid_licences:
+        forbidden = list(read_classes(forbid_licences))
+        gate = BoundStep("licence", {"forbid": forbidden}, "asked for: --forbid-licences")
+        recipe = replace(recipe, steps=(gate, *recipe.steps))
     return make_job(source, recipe, inputs, documents / source.name, documents / _STAGING, tasks, limit)
 
 
@@ -148,6 +167,21 @@ def make_job(
     input_hash = digest_values(FORMAT_VERSION, code, proof, settings, count, asdict(limit), recipe.proof())
     job = Job(source, inputs, count, limit, folder, work, input_hash, code, recipe, "")
     return replace(job, why=_why(job))
+
+
+def _refuse_licences(sources: Sequence[Source], profile: str, forbid: Sequence[str]) -> None:
+    """Refuse sources whose one licence is forbidden; where documents have their own, the step decides."""
+    one_licence = [
+        (source.name, source.licence)
+        for source in sources
+        if not source.columns.license and (profile != "sample" or source.location is not None)
+    ]
+    held = gated(one_licence, read_classes(forbid))
+    if held:
+        names = ", ".join(
+            f"{row.source} ({row.licence or 'none stated'}: {', '.join(row.classes)})" for row in held
+        )
+        raise SourceError(f"licences that are forbidden: {names}; name other sources with --source")
 
 
 def _default_tasks(inputs: Sequence[RawInput]) -> int:
@@ -291,6 +325,10 @@ def task_pipeline(job: Job) -> list[Any]:
 
 def publish(job: Job) -> None:
     """Merge the finished tasks of a source into its final files and manifest."""
+    revision = revision_of([raw.address for raw in job.inputs])
+    if revision is not None and job.source.hub is not None:
+        origin = {"dataset": job.source.hub.dataset, "revision": revision, "licence": job.source.licence}
+        write_json(job.folder / ORIGIN, {"format_version": FORMAT_VERSION} | origin)
     merge(
         job.folder,
         job.staging,

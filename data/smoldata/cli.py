@@ -16,6 +16,7 @@ import typer
 from smoldata.console import run_command, say, table
 from smoldata.decontamination.cli import decontaminate_command
 from smoldata.errors import InputError
+from smoldata.lint_cli import ForbidLicences, lint_command
 from smoldata.run_cli import ExecutorOption, ExecutorOptions, chosen_runner, register, show_built
 from smoldata.scoring.cli import train_classifier_command
 
@@ -121,6 +122,7 @@ def build_command(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before reading from the hub.")] = False,
     executor: ExecutorOption = "local",
     executor_option: ExecutorOptions = None,
+    forbid_licences: ForbidLicences = None,
     as_json: JsonOption = False,
 ) -> None:
     """Build documents: read, filter, drop copies, write; what is up to date is kept.
@@ -150,6 +152,7 @@ def build_command(
         workers=workers,
         limit=limit,
         run=run,
+        forbid_licences=forbid_licences or (),
     )
     show_built(built, as_json=as_json)
 
@@ -239,6 +242,7 @@ def _amount(text: str | None, option: str) -> int | None:
 
 app.command("decontaminate")(decontaminate_command)
 app.command("train-classifier")(train_classifier_command)
+app.command("lint")(lint_command)
 
 
 def main() -> None:

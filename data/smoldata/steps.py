@@ -92,6 +92,7 @@ STEPS: dict[str, StepSpec] = {
     "pii": StepSpec("smoldata.extraction:pii", "replaces e-mail and public IP addresses"),
     "gopher_quality": StepSpec("smoldata.rules:gopher_quality", "datatrove's Gopher quality rules"),
     "gopher_repetition": StepSpec("smoldata.rules:gopher_repetition", "datatrove's Gopher repetition rules"),
+    "licence": StepSpec("smoldata.licence_step:licence", "drops documents of forbidden classes of licences"),
     # Scores by models (smoldata.scoring).
     "encoder_score": StepSpec(
         "smoldata.scoring.steps:encoder_score",
