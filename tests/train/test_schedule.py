@@ -1,5 +1,7 @@
 """The schedule: rises to the peak, stays, falls towards 0; the published numbers as they were published."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,13 +16,13 @@ def test_a_run_of_any_length_rises_stays_and_falls(steps: int, style: str) -> No
     schedule = scaled(2e-4, steps, style)
     rates = [schedule.rate(step) for step in range(steps)]
     assert rates[0] == 0
-    assert all(0 < rate <= 2e-4 for rate in rates[1:])
+    assert all(0 < rate <= 2e-4 * 1.000001 for rate in rates[1:])
     top = rates.index(max(rates))
-    assert rates[: top + 1] == sorted(rates[: top + 1])
-    assert rates[top:] == sorted(rates[top:], reverse=True)
+    assert all(after >= before - 1e-12 for before, after in pairwise(rates[: top + 1]))
+    assert all(after <= before + 1e-12 for before, after in pairwise(rates[top:]))
     if steps > 20:
-        assert max(rates) == 2e-4
-        assert rates[-1] <= 2e-4 * 2 / (steps // 10)
+        assert max(rates) == pytest.approx(2e-4)
+        assert rates[-1] <= 2e-4 * 2.000001 / (steps // 10)
 
 
 def test_numbers_by_hand() -> None:

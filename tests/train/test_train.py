@@ -244,6 +244,13 @@ def limit_files_to(size):
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
+def limit_at(module, name, size):
+    inner = getattr(module, name)
+    def call(*args, **kwargs):
+        limit_files_to(size)
+        return inner(*args, **kwargs)
+    setattr(module, name, call)
+
 def child(run, before, *arguments):
     pid = os.fork()
     if pid:
@@ -263,8 +270,8 @@ for point, where in points.items():
     status = child(run, kill_at, *where)
     assert os.WIFSIGNALED(status), (point, status)
     assert child(run, nothing) == 0, point
-for size in (2000, 20000):
-    child(out / f"full-{size}", limit_files_to, size)
+for module, name, size in ((smoltrain.train, "write_segment", 2000), (smoltrain.checkpoint, "save", 20000)):
+    child(out / f"full-{size}", limit_at, module, name, size)
     assert not list(out.rglob("*.tmp-*"))
     assert child(out / f"full-{size}", nothing) == 0
 """

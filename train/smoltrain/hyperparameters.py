@@ -1,13 +1,29 @@
-"""Published numbers of SmolLM3 as data: the model, its smaller kin, the phases and the optimizer.
+"""SmolLM3's numbers: train/configs/smollm3.yaml into sizes, phases and the optimizer.
 
-Source: huggingface/smollm, ``text/pretraining/smollm3/*.yaml`` at commit a041759 (the released
-configuration); the blog gives 1.5M as rotary base of the 32k phase where the configuration says 2M. ``tiny``
-and ``debug`` are ours: the same shape, small. Cost: none, this module imports nothing heavy.
+The file says where each number comes from; ``published.csv`` beside it lists the published ones, and a test
+compares the two. Cost: one small YAML file, this module imports nothing heavy.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
 
 from smoldata.errors import InputError
+
+PRESETS = ("released", "blog")
+
+
+def configs_folder() -> Path:
+    """Return the folder of the shipped numbers: ``train/configs/``, or in the installed package."""
+    package = Path(__file__).resolve().parent
+    checkout = package.parent / "configs"
+    return checkout if checkout.is_dir() else package / "configs"
+
+
+_VALUES: dict[str, Any] = yaml.safe_load((configs_folder() / "smollm3.yaml").read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,56 +39,67 @@ class ModelSize:
     """Peak rate that suits the size."""
 
 
-SIZES = {
-    "tiny": ModelSize(64, 344, 4, 4, 1, learning_rate=1e-2),
-    "debug": ModelSize(256, 1376, 8, 4, 2, learning_rate=3e-3),
-    "3b": ModelSize(2048, 11008, 36, 16, 4, learning_rate=2e-4),
-}
-
-NO_ROPE_LAYER_INTERVAL = 4
-RMS_NORM_EPS = 1e-6
-INITIALIZER_STD = 0.02
+SIZES = {name: ModelSize(**values) for name, values in _VALUES["sizes"].items()}
+NO_ROPE_LAYER_INTERVAL: int = _VALUES["model"]["no_rope_layer_interval"]
+RMS_NORM_EPS: float = _VALUES["model"]["rms_norm_eps"]
+INITIALIZER_STD: float = _VALUES["model"]["initializer_std"]
+YARN: dict[str, Any] = _VALUES["yarn"]
+_ADAMW = _VALUES["optimizer"]
 
 
 @dataclass(frozen=True, slots=True)
 class Optimizer:
     """AdamW as released: embeddings are not decayed, gradients are clipped to a global norm."""
 
-    beta1: float = 0.9
-    beta2: float = 0.95
-    eps: float = 1e-8
-    weight_decay: float = 0.1
-    clip_grad: float = 1.0
-    no_decay: str = "embed_tokens"
+    beta1: float = _ADAMW["beta1"]
+    beta2: float = _ADAMW["beta2"]
+    eps: float = _ADAMW["eps"]
+    weight_decay: float = _ADAMW["weight_decay"]
+    clip_grad: float = _ADAMW["clip_grad"]
+    no_decay: str = _ADAMW["no_decay"]
     """Parameters whose name holds this are not decayed (released: ``.*token_embedding.*``)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """What changes from phase to phase; batch and steps are the plan's business."""
+    """What changes from phase to phase; None where it follows from the data."""
 
+    name: str
+    preset: str
     rope_theta: float
     sequence_length: int
+    batch_windows: int
     learning_rate: float
-    warmup_steps: int
-    decay_steps: int
-    """Steps of the decay to 0 at the end of the schedule."""
     decay_style: str
-    total_steps: int
+    steps: int | None = None
+    """Steps of the phase alone."""
+    total_steps: int | None = None
     """Steps of the whole schedule, which stages 1 to 3 share."""
+    warmup_steps: int | None = None
+    warmup_ratio: float | None = None
+    """Warm-up as part of the steps, where it is not a count."""
+    decay_steps: int | None = None
+    """Steps of the decay at the end of the schedule."""
+    minimum_rate: float = 0.0
+    clip_grad: float = _ADAMW["clip_grad"]
+    epochs: int | None = None
 
 
-_PRETRAINING = Phase(50_000.0, 4096, 2e-4, 2000, 522_000, "linear", 4_720_000)
+def phase_named(name: str, preset: str = "released") -> Phase:
+    """Return a phase as one of the two presets has it; raises :class:`InputError` that lists them."""
+    if name not in _VALUES["phases"]:
+        raise InputError(f"unknown phase {name!r}; the phases are {', '.join(_VALUES['phases'])}")
+    if preset not in PRESETS:
+        raise InputError(f"unknown preset {preset!r}; the presets are {', '.join(PRESETS)}")
+    values: Mapping[str, Any] = _VALUES["phases"][name]
+    known = {one.name for one in fields(Phase)}
+    chosen = {key: value[preset] if isinstance(value, dict) else value for key, value in values.items()}
+    assert chosen.keys() <= known, "smollm3.yaml has a key that Phase has not"
+    return Phase(name=name, preset=preset, **chosen)
 
-PHASES = {
-    "stage1": _PRETRAINING,
-    "stage2": _PRETRAINING,
-    "stage3": _PRETRAINING,
-    "long_context_32k": Phase(2_000_000.0, 32_768, 2e-5, 1000, 19_000, "cosine", 20_000),
-    "long_context_64k": Phase(5_000_000.0, 65_536, 2e-5, 1000, 21_000, "cosine", 22_000),
-}
 
-DEFAULT_ROPE_THETA = _PRETRAINING.rope_theta
+PHASES = {name: phase_named(name) for name in _VALUES["phases"]}
+DEFAULT_ROPE_THETA = PHASES["stage1"].rope_theta
 
 
 def size_named(name: str) -> ModelSize:
