@@ -1,6 +1,7 @@
-"""The commands of ``smolmix`` of the planner: reconcile, diff, replan, init, schema."""
+"""The commands of ``smolmix`` of the planner: reconcile, diff, replan, init, schema, prove."""
 
 import json
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
@@ -20,7 +21,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program."
 
 def add_planner_commands(app: typer.Typer) -> None:
     """Add the commands of this module to the program."""
-    for command in (reconcile, diff, init, schema):
+    for command in (reconcile, diff, init, schema, prove):
         app.command()(command)
     app.command("replan")(replan_command)
 
@@ -250,3 +251,59 @@ def schema() -> None:
     from smolmix.new_recipe import recipe_schema
 
     print(json.dumps(recipe_schema(), indent=2, sort_keys=True))
+
+
+def prove(
+    plan: Annotated[
+        Path | None, typer.Argument(help="A plan's folder; none: every shipped recipe at full size.")
+    ] = None,
+    positions: Annotated[
+        int, typer.Option(min=1, help="Positions at which the bound is checked; all of a shorter stage.")
+    ] = 10**7,
+    as_json: AsJson = False,
+) -> None:
+    """Check a plan's promises against its order: weights, counts, prefix bound, both directions.
+
+    Without a plan all shipped recipes and presets are planned at their published size, and checked.
+
+    Example: smolmix prove build/sample/plans/stage2-blog
+    """
+    from smolmix.plan import load_plan
+    from smolmix.prove import prove as check
+
+    plans = [load_plan(plan)] if plan else _shipped_plans()
+    found = [check(one, positions) for one in plans]
+    if as_json:
+        out.print_json(json.dumps([one.as_json() for one in found]))
+        return
+    columns = ("plan", "windows", "sources", "positions", "worst drift", "of", "proved", "round trips")
+    rows = [
+        (
+            one.plan,
+            f"{one.windows:,}",
+            one.sources,
+            f"{one.positions:,}",
+            f"{float(one.worst):.4f}",
+            one.worst_source,
+            f"{float(one.bound):.4f}",
+            f"{one.round_trips:,}",
+        )
+        for one in found
+    ]
+    right = tuple(name for name in columns if name not in {"plan", "of"})
+    table("Drift from the exact share at any step, in windows", columns, rows, right=right)
+    print("weights sum to 1, counts to the windows, each within 1 of weight x windows; both directions agree")
+
+
+def _shipped_plans() -> Iterator["Plan"]:
+    from smoldata.registry import load_registry
+    from smolmix.planner import chain, plan_stage
+    from smolmix.recipe import load_recipe, shipped_recipes
+    from smolmix.sources import names_of, supply_from_registry
+
+    for name in shipped_recipes():
+        recipe = load_recipe(name)
+        names = names_of(stage.recipe for stage in chain(recipe))
+        supply = supply_from_registry(recipe, names, load_registry(recipe.registry))
+        for preset in recipe.presets:
+            yield plan_stage(recipe, supply, preset=preset.name, profile="full")[-1]

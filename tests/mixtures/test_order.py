@@ -14,7 +14,7 @@ from smoldata.errors import InputError
 from smolmix import sequence as one_source
 from smolmix.apportion import largest_remainder
 from smolmix.derivation import weights
-from smolmix.order import Order, _floor_of_product, descend
+from smolmix.order import Order, _floor_of_product
 from smolmix.sequence import Sequence, source_key
 from smolmix.tree import build_tree, locate, prefix_bounds
 
@@ -198,25 +198,6 @@ def test_the_wide_quotient_is_exact(x: int, factor: int, plus: int, divisor: int
     assert _floor_of_product(np.array([x]), factor, plus, divisor).tolist() == [
         (x * factor + plus) // divisor
     ]
-
-
-def test_the_bound_holds_at_ten_million_positions_of_the_full_stage_3() -> None:
-    windows = 522_000 * 576
-    counts = largest_remainder(weights("stage3", "released"), windows)
-    order = Order([sequence(name, None, count) for name, count in counts.items()])
-    assert order.tree is not None
-    bounds, worst, length = prefix_bounds(order.tree), Fraction(0), 2_500_000
-    for begin in (0, 100_000_003, 200_000_033, windows - length):
-        drawn = order.drawn_before(begin)
-        k = np.arange(begin + 1, begin + length + 1)
-        for name, rows, _ in descend(order.tree, k - 1):
-            steps = np.zeros(length, np.int64)
-            steps[rows] = 1
-            # |drawn - count/windows * k| times windows: integers below 2**60.
-            error = int(np.abs((drawn[name] + np.cumsum(steps)) * windows - counts[name] * k).max())
-            assert error <= bounds[name] * windows
-            worst = max(worst, Fraction(error, windows))
-    assert 1 < worst < Fraction(139, 100)
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 6, 192])
