@@ -1,0 +1,221 @@
+"""spaCy's tokenizer rules for one language, chunk by chunk.
+
+spaCy (3.8, tokenizer.pyx) cuts a text at white space and splits each chunk by itself: known special cases as
+they are; else prefixes and suffixes off its ends, one after the other, and what is left at infixes. This is
+done here with spaCy's own tables and regular expressions, without its objects (25 µs a chunk, most of it for
+attributes that nobody asks for). Afterwards spaCy merges sequences of tokens that make a special case (``:``
+and ``)``), the longest first, of two that overlap only one. Where the neighbours in a sequence (bigrams) show
+that something could be merged, spaCy itself is asked.
+
+A sequence may reach over a space: the bigrams tell where, and such chunks are split as one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from smoldata.heuristics.static import needs_other
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """What a chunk becomes."""
+
+    words: list[str]
+    code: str
+    """Its tokens for the sentence rule: E an end mark, W anything else but punctuation, which is left out."""
+    joins_left: int
+    """Column of :attr:`SpacyRules.bigrams`: its first token, before merging; 0 if in no bigram."""
+    joins_right: int
+    """Row of :attr:`SpacyRules.bigrams`: its last token, before merging; 0 if in no bigram."""
+
+
+class SpacyRules:
+    """The rules of a ``spacy.blank`` pipeline with datatrove's sentencizer."""
+
+    def __init__(self, nlp: Any, *, sentences: bool) -> None:
+        """Take the rules of ``nlp``; ``sentences``: datatrove splits sentences, too, with this pipeline."""
+        from spacy.attrs import IS_PUNCT, ORTH
+
+        self.nlp, self.sentences = nlp, sentences
+        own = nlp.tokenizer
+        self._prefix, self._suffix, self._infix = own.prefix_search, own.suffix_search, own.infix_finditer
+        searches = [search for search in (self._prefix, self._suffix, self._infix) if search is not None]
+        self._letters_are_whole = own.token_match is None and all(map(needs_other, searches))
+        self._token_match, self._url_match = own.token_match, own.url_match
+        self._specials = {case: [token[ORTH] for token in tokens] for case, tokens in own.rules.items()}
+        self._is_punctuation = nlp.vocab.lex_attr_getters[IS_PUNCT]
+        self._ends = frozenset(nlp.get_pipe("sentencizer").punct_chars)
+        self._codes: dict[str, str] = {}
+        torn = {case: self._torn(case) for case in own.rules if self._is_looked_for(case)}
+        sequences = {case: tokens for case, tokens in torn.items() if len(tokens) > 1}
+        pairs = [pair for tokens in sequences.values() for pair in pairwise(tokens)]
+        self._bigrams = frozenset(pairs)
+        self._rows = {first: row for row, first in enumerate(sorted({first for first, _ in pairs}), 1)}
+        self._columns = {word: column for column, word in enumerate(sorted({word for _, word in pairs}), 1)}
+        self.bigrams = np.zeros((len(self._rows) + 1, len(self._columns) + 1), np.bool_)
+        """Which tokens are neighbours in a sequence, bool[first, second]."""
+        self._across: dict[tuple[int, int], set[tuple[str, str]]] = {}
+        for tokens in sequences.values():
+            for place in range(1, len(tokens)):
+                pair = self._rows[tokens[place - 1]], self._columns[tokens[place]]
+                self.bigrams[pair] = True
+                halves = "".join(tokens[:place]), "".join(tokens[place:])
+                self._across.setdefault(pair, set()).add(halves)
+        self._merged = tuple(case for case, tokens in torn.items() if tokens != self._specials[case])
+        self._merged_alone = frozenset(case for case in self._merged if len(torn[case]) == 1)
+
+    def _is_looked_for(self, case: str) -> bool:
+        """Return whether spaCy looks for a special case among tokens: affixes could have torn it apart."""
+        own = self.nlp.tokenizer
+        torn = own.find_prefix(case) or own.find_infix(case) or own.find_suffix(case)
+        return bool(torn or " " in case or not own.faster_heuristics)
+
+    def _torn(self, case: str) -> list[str]:
+        """Return a special case's tokens as if it were none."""
+        return [token for chunk in case.split() for token in self._tokens(chunk, {})]
+
+    def split(self, chunks: Sequence[str]) -> list[Pieces]:
+        """Return what each chunk, or chunks with a space between them, becomes; raises what spaCy raises."""
+        found: dict[str, Pieces] = {}
+        hard: dict[str, list[str]] = {}
+        for chunk in chunks:
+            tokens = [token for part in chunk.split() for token in self._tokens(part, self._specials)]
+            if self._may_merge(tokens):
+                hard[chunk] = tokens
+            else:
+                found[chunk] = self._pieces(tokens, tokens)
+        if hard:
+            for (chunk, tokens), words in zip(hard.items(), self._by_spacy(list(hard)), strict=True):
+                found[chunk] = self._pieces(words, tokens)
+        return [found[chunk] for chunk in chunks]
+
+    def _pieces(self, words: list[str], tokens: list[str]) -> Pieces:
+        code = "".join([self._code(word) for word in words])
+        return Pieces(words, code, self._columns.get(tokens[0], 0), self._rows.get(tokens[-1], 0))
+
+    def _code(self, word: str) -> str:
+        if word in self._ends:
+            return "E"
+        if word[0].isalnum():
+            return "W"
+        return "" if self._is_punctuation(word) else "W"
+
+    def _may_merge(self, tokens: list[str]) -> bool:
+        if len(tokens) == 1:
+            return tokens[0] in self._merged_alone
+        bigrams = self._bigrams
+        return any(pair in bigrams for pair in pairwise(tokens)) or not (
+            self._merged_alone.isdisjoint(tokens)
+        )
+
+    def _tokens(self, chunk: str, specials: dict[str, list[str]]) -> list[str]:
+        """Return a chunk's tokens before merging: ``_split_affixes`` and ``_attach_tokens`` of spaCy."""
+        if chunk in specials:
+            return list(specials[chunk])
+        if self._is_whole(chunk):
+            return [chunk]
+        prefixes: list[str] = []
+        suffixes: list[str] = []
+        rest, last_size = chunk, 0
+        while rest and len(rest) != last_size and rest not in specials:
+            if self._is_whole(rest):
+                return [*prefixes, rest, *suffixes[::-1]]
+            if self._token_match and self._token_match(rest):
+                break
+            last_size = len(rest)
+            before, after = self._affixes(rest, specials)
+            if before:
+                prefixes.append(rest[:before])
+            if after:
+                suffixes.append(rest[-after:])
+            rest = rest[before : len(rest) - after]
+        return prefixes + (self._middle(rest, specials) if rest else []) + suffixes[::-1]
+
+    def _affixes(self, text: str, specials: dict[str, list[str]]) -> tuple[int, int]:
+        """Return how many characters spaCy takes off at either end in one round."""
+        before = _length(self._prefix, text)
+        if before and text[before:] in specials:
+            return before, 0
+        after = _length(self._suffix, text[before:])
+        if after and text[:-after] in specials:
+            return 0, after
+        return before, 0 if before and before + after > len(text) else after
+
+    def _is_whole(self, text: str) -> bool:
+        """Return whether a text that is no special case has surely neither affixes nor infixes."""
+        return self._letters_are_whole and text.isascii() and text.isalpha()
+
+    def _middle(self, rest: str, specials: dict[str, list[str]]) -> list[str]:
+        if rest in specials:
+            return specials[rest]
+        infixes = list(self._infix(rest)) if self._infix else []
+        if not infixes or (self._token_match and self._token_match(rest)):
+            return [rest]
+        if self._url_match and self._url_match(rest):
+            return [rest]
+        tokens, start = [], 0
+        for infix in infixes:
+            if infix.start() == 0:
+                continue
+            if infix.start() != start:
+                tokens.append(rest[start : infix.start()])
+            if infix.start() != infix.end():
+                tokens.append(infix.group())
+            start = infix.end()
+        return [*tokens, rest[start:]] if rest[start:] else tokens
+
+    def _by_spacy(self, chunks: list[str]) -> list[list[str]]:
+        """Return the tokens of chunks, one a line: over a line break, a token of its own, no rule looks."""
+        groups: list[list[str]] = [[]]
+        with self.nlp.memory_zone():
+            for token in self.nlp.tokenizer("\n".join(chunks)):
+                if token.text == "\n":
+                    groups.append([])
+                else:
+                    groups[-1].append(token.text)
+        return groups
+
+    def crosses(self, pair: tuple[int, int], before: Sequence[str], after: Sequence[str]) -> bool:
+        """Return whether a sequence could stand across the space between two lists of chunks.
+
+        ``pair`` is the row and column of the tokens on either side of the space.
+        """
+        for head, tail in self._across[pair]:
+            left, right = before[-1], after[0]
+            near = left.endswith(head) or head.endswith(left)
+            near = near and (right.startswith(tail) or tail.startswith(right))
+            if near and "".join(before).endswith(head) and "".join(after).startswith(tail):
+                return True
+        return False
+
+    def merges_in(self, chunks: Sequence[str]) -> bool:
+        """Return whether merging could change the tokens of chunks that follow one another."""
+        joined = " ".join(chunks)
+        return any(case in joined for case in self._merged)
+
+
+def _length(search: Any, text: str) -> int:
+    found = search(text) if search is not None else None
+    return 0 if found is None else int(found.end() - found.start())
+
+
+def rules_of(stock: Any) -> SpacyRules | None:
+    """Return the rules behind a splitter of datatrove's, or nothing where chunks are not split alone."""
+    from datatrove.utils import word_tokenizers
+
+    if type(stock) is word_tokenizers.WhitespaceTokenizer:
+        inner = rules_of(stock._spacy_xx)  # noqa: SLF001 - where datatrove keeps it
+        return inner and SpacyRules(inner.nlp, sentences=False)
+    if type(stock) is not word_tokenizers.SpaCyTokenizer:
+        return None
+    from spacy.tokenizer import Tokenizer
+
+    nlp = stock.tokenizer
+    if type(nlp.tokenizer) is not Tokenizer:
+        return None
+    odd = [case for case in nlp.tokenizer.rules if case.strip() and case != " ".join(case.split())]
+    return None if odd else SpacyRules(nlp, sentences=True)

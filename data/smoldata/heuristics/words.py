@@ -1,0 +1,130 @@
+"""Words as numbers: what the heuristics ask about a word is worked out once and kept in arrays.
+
+A document becomes an array of word numbers; lengths, signs and letters of its words are then one indexing
+each. The hash of a word is polynomial, so that the hash of words written one after the other follows from
+theirs. About 150 bytes a word; :class:`WordTable` is emptied by its owner.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ids = NDArray[np.int64]
+_BASE = 0x9E3779B97F4A7C15  # odd, so that its powers have inverses modulo 2**64
+_INVERSE = pow(_BASE, -1, 1 << 64)
+_LEAST = 1 << 12
+
+
+def powers(base: int, count: int) -> NDArray[np.uint64]:
+    """Return ``base**0, base**1, ...`` modulo 2**64, uint64[count]."""
+    factors = np.full(count, base & (2**64 - 1), np.uint64)
+    factors[:1] = 1
+    return np.multiply.accumulate(factors)
+
+
+class Powers:
+    """Powers of the hash's base and of its inverse, as far as they were asked for."""
+
+    def __init__(self) -> None:
+        self._up, self._down = powers(_BASE, _LEAST), powers(_INVERSE, _LEAST)
+
+    def up(self, count: int) -> NDArray[np.uint64]:
+        """Return at least ``count`` powers of the base."""
+        if count > len(self._up):
+            self._up = powers(_BASE, 2 * count)
+        return self._up
+
+    def down(self, count: int) -> NDArray[np.uint64]:
+        """Return at least ``count`` powers of the inverse."""
+        if count > len(self._down):
+            self._down = powers(_INVERSE, 2 * count)
+        return self._down
+
+
+POWERS = Powers()
+
+
+def hash_words(words: Sequence[str]) -> NDArray[np.uint64]:
+    """Return the polynomial hash of each word: sum of code point times base**position, modulo 2**64.
+
+    No word may be empty.
+    """
+    lengths = np.fromiter(map(len, words), np.int64, len(words))
+    starts = np.cumsum(lengths) - lengths
+    codes = np.frombuffer("".join(words).encode("utf-32-le", "surrogatepass"), np.uint32)
+    places = np.arange(len(codes)) - np.repeat(starts, lengths)
+    terms = codes.astype(np.uint64) * POWERS.up(int(lengths.max(initial=0)) + 1)[places]
+    return np.add.reduceat(terms, starts) if len(words) else np.empty(0, np.uint64)
+
+
+class WordTable:
+    """Numbers for words, with what the heuristics ask about each: indexable by arrays of numbers.
+
+    ``pinned`` words have the numbers 0, 1, …, whatever else is in the table.
+    """
+
+    def __init__(self, symbols: frozenset[str], pinned: Sequence[str] = ()) -> None:
+        """Start empty; ``symbols`` are the characters that make no word by themselves."""
+        self._symbols = symbols
+        self._pinned = tuple(pinned)
+        self.pinned_set = frozenset(pinned)
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget every word but the pinned ones."""
+        self.numbers: dict[str, int] = {}
+        self.words: list[str] = []
+        self.length = np.zeros(_LEAST, np.int64)
+        """Characters of a word."""
+        self.is_word = np.zeros(_LEAST, np.bool_)
+        """A word has a character that is no symbol."""
+        self.has_letter = np.zeros(_LEAST, np.bool_)
+        self.hash = np.zeros(_LEAST, np.uint64)
+        self.has_space = False
+        """Some word of the table has a space in it."""
+        self.add(self._pinned)
+
+    def __len__(self) -> int:
+        """Return how many words there are."""
+        return len(self.words)
+
+    def pin(self, words: Iterable[str]) -> None:
+        """Pin further words; the table is emptied, as numbers change."""
+        self._pinned = tuple(dict.fromkeys([*self._pinned, *words]))
+        self.pinned_set = frozenset(self._pinned)
+        self.clear()
+
+    @property
+    def pinned(self) -> tuple[str, ...]:
+        """The pinned words in the order of their numbers."""
+        return self._pinned
+
+    def add(self, words: Iterable[str]) -> None:
+        """Give each word that has none a number."""
+        fresh = [word for word in dict.fromkeys(words) if word not in self.numbers]
+        if not fresh:
+            return
+        first, end = len(self.words), len(self.words) + len(fresh)
+        self.words += fresh
+        self.numbers.update(zip(fresh, range(first, end), strict=True))
+        if end > len(self.length):
+            self._grow(2 * end)
+        symbols = self._symbols
+        self.length[first:end] = [len(word) for word in fresh]
+        self.is_word[first:end] = [word.isalnum() or not symbols.issuperset(word) for word in fresh]
+        self.has_letter[first:end] = [word.isalpha() or any(map(str.isalpha, word)) for word in fresh]
+        self.hash[first:end] = hash_words(fresh)
+        self.has_space = self.has_space or any(" " in word for word in fresh)
+
+    def ids(self, words: Sequence[str]) -> Ids:
+        """Return the numbers of words, adding those that have none: int64[len(words)]."""
+        self.add(words)
+        return np.fromiter(map(self.numbers.__getitem__, words), np.int64, len(words))
+
+    def _grow(self, size: int) -> None:
+        for name in ("length", "is_word", "has_letter", "hash"):
+            column = getattr(self, name)
+            longer = np.zeros(size, column.dtype)
+            longer[: len(column)] = column
+            setattr(self, name, longer)
