@@ -82,7 +82,7 @@ def texts_of(documents: Path, limit: float) -> Iterator[list[str]]:
     for source in sources_of(documents):
         for file in document_files(documents / source):
             for batch in read_texts(documents / source / file.path):
-                yield batch.texts
+                yield batch.texts()
                 limit -= int(batch.text_bytes().sum())
                 if limit < 0:
                     return

@@ -14,7 +14,7 @@ import pytest
 
 import smoltok
 from smoldata.errors import BusyError, IntegrityError, SourceError
-from smoldata.files import single_writer
+from smoldata.files import single_writer, xxh3_128
 from smoltok import LLAMA_3_2, open_shard, read_shard
 from smoltok.build import BuildReport, build_tokens, is_current
 from smoltok.currency import BYTES_DECIDED_BY
@@ -333,8 +333,6 @@ def test_text_that_is_not_utf8_or_missing_is_refused_with_its_row(
     for column, what in ((bad, "is not UTF-8"), (pa.array(["a", "b", None]), "is missing")):
         pq.write_table(pa.table({"id": ["0", "1", "2"], "text": column}), folder / "00000.parquet")
         manifest = pq.read_table(folder / "manifest.parquet").to_pylist()
-        from smoldata.files import xxh3_128
-
         manifest[0] |= {"documents": 3, "xxh3_128": xxh3_128(folder / "00000.parquet")}
         pq.write_table(pa.Table.from_pylist(manifest), folder / "manifest.parquet")
         with pytest.raises(SourceError, match=f"00000.parquet, row 2: the text {what}"):
@@ -345,6 +343,45 @@ def test_text_that_is_not_utf8_or_missing_is_refused_with_its_row(
 def test_a_second_run_at_the_same_time_is_told_to_wait(documents: Path, tmp_path: Path) -> None:
     with single_writer(tmp_path / "library"), pytest.raises(BusyError, match="is in use by process"):
         build(documents, tmp_path)
+
+
+@pytest.mark.parametrize("order", [DocumentOrder(), DocumentOrder(seed=6)])
+def test_long_documents_are_encoded_in_pieces_with_the_same_bytes(
+    folder_bytes: Bytes,
+    order: DocumentOrder,
+    documents: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    build(documents, tmp_path / "whole", order=order)
+    monkeypatch.setattr("smoltok.sources._BATCH_BYTES", 1)  # A document a batch.
+    monkeypatch.setattr("smoltok.sources.LONG_BYTES", 100)
+    build(documents, tmp_path / "pieces", order=order)
+    assert folder_bytes(tmp_path / "pieces") == folder_bytes(tmp_path / "whole")
+
+
+def test_a_long_text_that_is_not_utf8_is_refused_with_its_row(write_documents: Write, tmp_path: Path) -> None:
+    folder = write_documents(tmp_path, "library", {"00000.parquet": ["a", "b"]})
+    bad = pa.array([b"a", b"word " * 9_000_000 + b"\xed\xa0\x80"], pa.binary()).view(pa.string())
+    pq.write_table(pa.table({"id": ["0", "1"], "text": bad}), folder / "00000.parquet")
+    manifest = pq.read_table(folder / "manifest.parquet").to_pylist()
+    manifest[0] |= {"xxh3_128": xxh3_128(folder / "00000.parquet")}
+    pq.write_table(pa.Table.from_pylist(manifest), folder / "manifest.parquet")
+    with pytest.raises(SourceError, match=r"row 1: the text is not UTF-8 at byte 45000000"):
+        build(tmp_path, tmp_path / "tokens")
+    assert not list((tmp_path / "tokens").rglob("*.ds"))
+
+
+def test_a_build_does_not_wake_pandas(documents: Path, tmp_path: Path) -> None:
+    """Arrow imports it, where it is installed, for a list or a number given to it: seconds for nothing."""
+    code = (
+        "import sys; from fractions import Fraction; from pathlib import Path;"
+        "from smoltok.build import build_tokens;"
+        "build_tokens('library', documents=Path(sys.argv[1]), tokens=Path(sys.argv[2]),"
+        "validation_share=Fraction(1, 20)); print('pandas' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code, str(documents), str(tmp_path)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "False\n"
 
 
 def test_an_empty_document_is_one_eos(write_documents: Write, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Ids: known answers, three engines that agree, look-alikes that stay text, surrogates by rule."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,10 @@ from hypothesis import strategies as st
 import smoltok
 from smoltok import LLAMA_3_2
 from smoltok.control import llama_names, smollm3_names
-from smoltok.encoding import encode_flat, end_documents, repair_surrogates
+from smoltok.encoding import encode_flat, end_documents, has_seams, repair_surrogates
 from smoltok.engines import ENGINES, Engine, Reference, load
 from smoltok.selftest import differing, hard_texts, judge
+from smoltok.sources import SEAM
 
 SCALARS = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
 
@@ -133,3 +135,28 @@ def test_a_wrong_engine_is_passed_over_with_a_warning(
 def test_the_hard_list_is_fixed() -> None:
     assert hard_texts() == hard_texts.__wrapped__()
     assert len(hard_texts()) > 4_000
+
+
+PIECES = st.sampled_from(
+    [" ", "\n", "\r\n", "  ", "a", "Z", "é", "'s", "'ll", "'", "1", "12", ".", "=", "的", "👍", "\u0301"]
+)
+
+
+@given(st.lists(PIECES | st.text(st.characters(exclude_categories=["Cs"]), max_size=3)).map("".join))
+@settings(max_examples=300, deadline=None)
+def test_a_cut_at_every_seam_leaves_the_ids_as_they_are(text: str) -> None:
+    data, pieces, begin = text.encode(), [], 0
+    while seam := SEAM.match(data, begin, begin + 12):
+        pieces.append(data[begin : seam.end()].decode())
+        begin = seam.end()
+    pieces.append(data[begin:].decode())
+    assert "".join(pieces) == text
+    for name in ENGINES:
+        whole, parts = (load(LLAMA_3_2, name).encode_flat(texts)[0] for texts in ([text], pieces))
+        assert whole.tolist() == parts.tolist()
+
+
+def test_only_llamas_split_pattern_is_known_to_have_seams() -> None:
+    assert has_seams(LLAMA_3_2)
+    assert not has_seams(replace(LLAMA_3_2, pattern=r"\S+\s*|\s+"))
+    assert not has_seams(replace(LLAMA_3_2, kind="json"))

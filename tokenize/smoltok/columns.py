@@ -14,8 +14,20 @@ from numpy.typing import NDArray
 
 def int64s(column: NDArray[np.int64]) -> Any:
     """Return an Arrow array over the same memory."""
-    column = np.ascontiguousarray(column, np.int64)
-    return pa.Array.from_buffers(pa.int64(), len(column), [None, pa.py_buffer(column)])
+    return numbers(column, pa.int64())
+
+
+def numbers(column: NDArray[np.integer[Any]], kind: Any) -> Any:
+    """Return an Arrow array of int32 or int64, over the same memory if it has that type already."""
+    column = np.ascontiguousarray(column, np.dtype(f"i{kind.bit_width // 8}"))
+    return pa.Array.from_buffers(kind, len(column), [None, pa.py_buffer(column)])
+
+
+def repeated(value: str, times: int) -> Any:
+    """Return an Arrow array of one string many times; together they may have 2 GB of UTF-8."""
+    data = value.encode()
+    ends = np.arange(times + 1, dtype=np.int32) * np.int32(len(data))
+    return pa.Array.from_buffers(pa.string(), times, [None, pa.py_buffer(ends), pa.py_buffer(data * times)])
 
 
 def strings(values: Sequence[str]) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smoltok.engines import Flat, load
-from smoltok.tokenizer import LLAMA_3_2, Tokenizer
+from smoltok.tokenizer import LLAMA_3_2, LLAMA_PATTERN, Tokenizer
 
 _LONG_TOKENS = 256
 """Mean tokens a text from which a copy a text is quicker than a mask."""
@@ -35,6 +35,16 @@ def encode_flat(texts: Sequence[str], *, tokenizer: Tokenizer = LLAMA_3_2) -> Fl
     if isinstance(texts, str):
         raise TypeError("texts is one str; give a sequence of texts, such as [text]")
     return load(tokenizer).encode_flat(texts if isinstance(texts, list) else list(texts))
+
+
+def has_seams(tokenizer: Tokenizer) -> bool:
+    """Return whether a text may be cut where a space or line feed follows an ASCII letter, with the same ids.
+
+    True of Llama-3's split pattern. Of what it can match, only a run of letters and a contraction have a
+    letter; nothing but letters follows it there, and no alternative looks behind. So a token ends at the cut,
+    and the next begins as at the beginning of a text. Of other patterns nothing is known.
+    """
+    return tokenizer.kind == "ranks" and tokenizer.pattern == LLAMA_PATTERN
 
 
 def repair_surrogates(texts: Sequence[str]) -> tuple[list[str], int]:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from smoldata.errors import IntegrityError
 from smoldata.files import atomic_path
-from smoltok.columns import int64s, strings
+from smoltok.columns import numbers, strings
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.parquet"
@@ -116,4 +116,4 @@ def write_manifest(folder: Path, rows: list[ShardRow]) -> None:
 
 
 def _column(values: list[Any], kind: Any) -> Any:
-    return strings(values) if kind == pa.string() else int64s(np.array(values, np.int64)).cast(kind)
+    return strings(values) if kind == pa.string() else numbers(np.array(values, np.int64), kind)

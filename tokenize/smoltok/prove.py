@@ -136,7 +136,7 @@ def prove_documents(tokenizer: Tokenizer, folder: Path) -> Iterator[Compared]:
     for file in document_files(folder):
         if file.documents:
             for batch in read_texts(folder / file.path):
-                yield compare(tokenizer, folder.name, batch.texts)
+                yield compare(tokenizer, folder.name, batch.texts())
 
 
 def summed(results: Iterable[Compared]) -> list[Compared]:
@@ -191,7 +191,7 @@ def prove_round_trip(tokenizer: Tokenizer, *, documents: Path, tokens: Path) -> 
         shard = open_shard(tokens / row.path)
         pieces = _pieces(shard, tail_dropped=_TAIL_DROPPED in row.document_order)
         for batch in read_texts(documents / row.input_path):
-            for number, text in enumerate(batch.texts, batch.first_row):
+            for number, text in enumerate(batch.texts(), batch.first_row):
                 if number not in pieces:
                     continue
                 data = text.encode()

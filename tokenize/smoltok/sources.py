@@ -5,6 +5,7 @@ and the row: the documents contract promises neither can happen. Cost: about 32 
 time.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -20,9 +21,13 @@ from numpy.typing import NDArray
 from smoldata.errors import SourceError
 from smoltok.manifest import MANIFEST
 
+LONG_BYTES = 32 << 20
+"""A document longer than this is encoded in pieces: as a string it may weigh four times as much."""
+SEAM = re.compile(rb".*[A-Za-z](?=[ \n])", re.DOTALL)
+"""Everything up to the last ASCII letter before a space or a line feed."""
 _BATCH_BYTES = 4 << 20
 """Small enough that the allocator reuses its memory, large enough that a call costs nothing."""
-_FEWEST_ROWS, _MOST_ROWS = 16, 1 << 16
+_MOST_ROWS = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +47,55 @@ class Texts:
     first_row: int
     names: Any
     """Document ids, an Arrow string array."""
-    texts: list[str]
     column: Any
-    """The same texts, an Arrow string array."""
+    """The texts, an Arrow string array without nulls."""
+    path: Path
+    """The file, for errors."""
+
+    def __len__(self) -> int:
+        """Return how many documents there are."""
+        return len(self.column)
+
+    @property
+    def is_long(self) -> bool:
+        """Whether this is one document, too long to be held several times over."""
+        return len(self) == 1 and int(self.text_bytes()[0]) > LONG_BYTES
+
+    def texts(self) -> list[str]:
+        """Return the texts. Raises SourceError naming file and row if one is not UTF-8."""
+        try:
+            texts: list[str] = self.column.to_pylist()
+        except UnicodeDecodeError:
+            row, what = _first_bad(self.column)
+            raise self.bad_row(row, what) from None
+        return texts
+
+    def pieces(self) -> Iterator[str]:
+        """Yield a long document in pieces cut at seams (:func:`smoltok.encoding.has_seams`)."""
+        begin, end = _offsets(self.column).tolist()
+        data = memoryview(self.column.buffers()[2])
+        size = LONG_BYTES // 2
+        while begin < end:
+            seam = SEAM.match(data[begin : begin + size]) if begin + size < end else None
+            if seam is None and begin + size < end:
+                size *= 2
+                continue
+            cut = begin + (seam.end() if seam else size)
+            try:
+                yield str(data[begin : min(cut, end)], "utf-8")
+            except UnicodeDecodeError as error:
+                raise self.bad_row(0, f"is not UTF-8 at byte {begin + error.start}") from None
+            begin, size = cut, LONG_BYTES // 2
+
+    def bad_row(self, row: int, what: str) -> SourceError:
+        """Return the error for a row of this batch."""
+        return SourceError(
+            f"{self.path}, row {self.first_row + row}: the text {what}; run the data step again"
+        )
 
     def text_bytes(self) -> NDArray[np.int64]:
         """Return the UTF-8 bytes of each text."""
         return np.diff(_offsets(self.column)).astype(np.int64)
-
-    def text_characters(self) -> NDArray[np.int64]:
-        """Return the Unicode scalars of each text."""
-        return np.fromiter(map(len, self.texts), np.int64, len(self.texts))
 
     def digests(self) -> list[int]:
         """Return the xxh3-64 of each text's UTF-8, read in place: hashing a ``str`` would encode it first."""
@@ -88,11 +131,16 @@ def read_texts(path: Path) -> Iterator[Texts]:
     row = 0
     try:
         with _open(path) as file:
-            for batch in file.iter_batches(
-                batch_size=_rows_per_batch(file), columns=["id", "text"], use_threads=False
-            ):
-                yield from _bounded(batch, row, path)
-                row += batch.num_rows
+            for group in range(file.num_row_groups):
+                # Group by group: a batch over several would hold the longest documents of all of them.
+                for batch in file.iter_batches(
+                    row_groups=[group],
+                    batch_size=_rows_per_batch(file.metadata.row_group(group)),
+                    columns=["id", "text"],
+                    use_threads=False,
+                ):
+                    yield from _bounded(batch, row, path)
+                    row += batch.num_rows
     except (pa.ArrowException, OSError, KeyError) as error:
         if isinstance(error, SourceError):
             raise
@@ -116,38 +164,31 @@ def _open(path: Path) -> Any:
         pa.set_memory_pool(before)
 
 
-def _rows_per_batch(file: Any) -> int:
-    metadata = file.metadata
-    total = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
-    rows = _BATCH_BYTES * metadata.num_rows // max(total, 1)
-    return int(np.clip(rows, _FEWEST_ROWS, _MOST_ROWS))
+def _rows_per_batch(group: Any) -> int:
+    rows: int = _BATCH_BYTES * group.num_rows // max(group.total_byte_size, 1)
+    return min(max(rows, 1), _MOST_ROWS)
 
 
 def _bounded(batch: Any, first_row: int, path: Path) -> Iterator[Texts]:
     """Cut a batch whose documents are longer than the file's average into parts of at most 8 MB."""
-    names, column = batch.column("id").cast(pa.string()), batch.column("text")
-    if column.type != pa.string():
-        column = column.cast(pa.string(), safe=False)
+    names, column = (_as_strings(batch.column(name)) for name in ("id", "text"))
     ends = _offsets(column)[1:]
     first = 0
     while first < len(column):
         before = int(ends[first - 1]) if first else int(_offsets(column)[0])
         last = max(first + 1, int(np.searchsorted(ends, before + 2 * _BATCH_BYTES, side="right")))
-        part = column.slice(first, last - first)
-        texts = _strings(part, first_row + first, path)
-        yield Texts(first_row + first, names.slice(first, last - first), texts, part)
+        part = Texts(
+            first_row + first, names.slice(first, last - first), column.slice(first, last - first), path
+        )
+        if part.column.null_count:
+            raise part.bad_row(*_first_bad(part.column))
+        yield part
         first = last
 
 
-def _strings(column: Any, first_row: int, path: Path) -> list[str]:
-    try:
-        texts: list[str] | None = column.to_pylist()
-    except UnicodeDecodeError:
-        texts = None
-    if texts is None or column.null_count:
-        row, what = _first_bad(column)
-        raise SourceError(f"{path}, row {first_row + row}: the text {what}; run the data step again")
-    return texts
+def _as_strings(column: Any) -> Any:
+    # Not for nothing: the first cast of a process imports pyarrow.compute.
+    return column if column.type == pa.string() else column.cast(pa.string(), safe=False)
 
 
 def _offsets(column: Any) -> NDArray[np.int32]:

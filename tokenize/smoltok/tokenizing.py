@@ -14,7 +14,7 @@ import numpy as np
 from smoldata.errors import IntegrityError
 from smoldata.files import xxh3_128
 from smoltok.columns import int64s
-from smoltok.encoding import encode_flat, end_documents
+from smoltok.encoding import encode_flat, end_documents, has_seams
 from smoltok.manifest import ShardRow
 from smoltok.ordering import FILE_ORDER, DocumentOrder
 from smoltok.sources import Texts, read_texts
@@ -106,20 +106,37 @@ def tokenize_file(task: Task) -> list[ShardRow]:
 
 
 def _add(texts: Texts, sides: _Sides) -> None:
-    limit = sides.task.validation_limit
-    parts = divide(texts.digests(), limit) if limit else (list(range(len(texts.texts))), [])
-    text_bytes, text_characters = texts.text_bytes(), texts.text_characters()
+    limit, tokenizer = sides.task.validation_limit, sides.task.tokenizer
+    parts = divide(texts.digests(), limit) if limit else (list(range(len(texts))), [])
+    if texts.is_long and has_seams(tokenizer):
+        _add_long(texts, sides.side(SPLITS[not parts[0]]), tokenizer)
+        return
+    every = texts.texts()
+    text_bytes = texts.text_bytes()
     for split, rows in zip(SPLITS, parts, strict=True):
         if not rows:
             continue
         side = sides.side(split)
-        whole = len(rows) == len(texts.texts)
-        chosen = texts.texts if whole else [texts.texts[row] for row in rows]
-        ids, ends = end_documents(encode_flat(chosen, tokenizer=sides.task.tokenizer), sides.task.tokenizer)
+        whole = len(rows) == len(every)
+        chosen = every if whole else [every[row] for row in rows]
+        ids, ends = end_documents(encode_flat(chosen, tokenizer=tokenizer), tokenizer)
         names = texts.names if whole else texts.names.take(int64s(np.array(rows, np.int64)))
         side.writer.append(Batch(ids, ends, names, np.array(rows, np.int64) + texts.first_row))
         side.text_bytes += int(text_bytes[rows].sum())
-        side.text_characters += int(text_characters[rows].sum())
+        side.text_characters += sum(map(len, chosen))
+
+
+def _add_long(texts: Texts, side: _Side, tokenizer: Tokenizer) -> None:
+    """Encode and write one document piece by piece: its ids are never held whole."""
+    tokens = 0
+    for piece in texts.pieces():
+        ids, _ = encode_flat([piece], tokenizer=tokenizer)
+        side.writer.extend(ids.astype(tokenizer.dtype, copy=False))
+        tokens += len(ids)
+        side.text_characters += len(piece)
+    end, row = np.array([tokenizer.eos_id], tokenizer.dtype), np.array([texts.first_row], np.int64)
+    side.writer.append(Batch(end, np.array([tokens + 1], np.int64), texts.names, row))
+    side.text_bytes += int(texts.text_bytes()[0])
 
 
 def _row(task: Task, split: str, side: _Side) -> ShardRow:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from smoldata.files import atomic_path, xxh3_128
 from smoltok.blocks import BlockDigest
-from smoltok.columns import int64s, strings
+from smoltok.columns import int64s, repeated
 from smoltok.manifest import DOCS_SCHEMA, FORMAT_VERSION
 from smoltok.ordering import DocumentOrder, Entries, arrange
 from smoltok.shards import DOCS, INDEX, METADATA, metadata_text
@@ -40,7 +40,7 @@ class Batch:
     ids: NDArray[np.unsignedinteger]
     """All ids, the EOS of each document included [tokens]."""
     ends: NDArray[np.int64]
-    """Where each document ends in ``ids`` [documents]."""
+    """Where each document ends in ``ids`` [documents]; what was added by ``extend`` counts as before them."""
     names: Any
     """Document ids, an Arrow string array [documents]."""
     rows: NDArray[np.int64]
@@ -124,6 +124,10 @@ class ShardWriter:
         self._docs.add_key_value_metadata({"blocks_xxh3_64": self._digest.blocks()})
         self._docs.close()
 
+    def extend(self, ids: NDArray[np.unsignedinteger]) -> None:
+        """Add ids of a document that goes on: the first of the next batch."""
+        self._write(ids)
+
     def append(self, batch: Batch) -> None:
         """Add documents at the end."""
         ends = batch.ends + self.tokens
@@ -131,7 +135,7 @@ class ShardWriter:
         self._write(batch.ids)
         self._ends.append(ends)
         self._describe(batch.names, begin, ends, batch.rows, np.zeros(len(ends), np.int64))
-        self.tokens += len(batch.ids)
+        self.tokens = int(ends[-1])
         self.documents += len(ends)
 
     def finish(self) -> None:
@@ -154,7 +158,7 @@ class ShardWriter:
     def _describe(self, names: Any, *columns: NDArray[np.int64]) -> None:
         """Hold rows of ``.docs.parquet``, and write them when they fill a row group."""
         begin, ends, rows, offset = map(int64s, columns)
-        files = strings([self._origin.file]).take(int64s(np.zeros(len(rows), np.int64)))
+        files = repeated(self._origin.file, len(rows))
         schema = docs_schema(self._origin)
         self._pending.append(pa.Table.from_arrays([begin, ends, names, files, rows, offset], schema=schema))
         self._flush(_DOCS_ROWS)
@@ -184,13 +188,17 @@ class ShufflingWriter(ShardWriter):
         self._scratch.close()
         super().__exit__()
 
+    def extend(self, ids: NDArray[np.unsignedinteger]) -> None:
+        """Add ids of a document that goes on: the first of the next batch."""
+        self._scratch.write(np.ascontiguousarray(ids).view(np.uint8).data)
+
     def append(self, batch: Batch) -> None:
         """Add documents; their place is decided at the end."""
-        self._scratch.write(np.ascontiguousarray(batch.ids).view(np.uint8).data)
+        self.extend(batch.ids)
         self._ends.append(batch.ends + self.tokens)
         self._names.append(batch.names)
         self._rows.append(batch.rows)
-        self.tokens += len(batch.ids)
+        self.tokens = int(self._ends[-1][-1])
 
     def finish(self) -> None:
         """Gather the documents in their order."""
