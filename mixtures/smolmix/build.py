@@ -273,7 +273,7 @@ def _make_faces(job: Job, plans: Sequence["Plan"]) -> Built:
     folders = [plan_folder(request, plan.name, plan.preset) for plan in plans]
     bundle = bundle_folder(job)
     write_bundle(folders[-1], bundle, recipe=job.recipe.text.encode(), earlier=folders[:-1])
-    catalog, report = write_catalog(request.build, job.registry), write_report(request.build)
+    catalog, report = write_catalog(request.build, job.registry), write_report(request.build, job.registry)
     return Built(tuple(plans), bundle, catalog, report, _watched(job, [*folders, bundle, catalog, report]))
 
 

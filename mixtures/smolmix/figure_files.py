@@ -9,13 +9,15 @@ from pathlib import Path
 
 from smoldata.errors import InputError
 from smoldata.files import write_atomic
-from smolmix.report import curricula, figures
+from smoldata.registry import load_registry
+from smolmix.report_curriculum import curricula, figures
+from smolmix.report_sections import drawn
 
 PNG_ZOOM = 2
 
 
 def write_figures(build: Path, into: Path, *, png: bool = False) -> list[Path]:
-    """Write the pictures of every curriculum of a build folder; return their paths.
+    """Write the pictures of every curriculum and data section of a build folder; return their paths.
 
     Raises:
         InputError: there is no plan, or PNG is asked for and resvg-py is not installed.
@@ -23,16 +25,18 @@ def write_figures(build: Path, into: Path, *, png: bool = False) -> list[Path]:
     found = curricula(Path(build))
     if not found:
         raise InputError(f"there is no plan in {build}; run `make mixture STAGE=2` first")
+    pictures = {f"{one.anchor}-{name}": svg for one in found for name, svg in figures(one).items()}
+    for anchor, _, listed in drawn(Path(build), load_registry()):
+        pictures |= {f"{anchor}-{one.name}": one.svg for one in listed}
     written = []
-    for one in found:
-        for name, svg in figures(one).items():
-            path = Path(into) / f"{one.anchor}-{name}.svg"
-            write_atomic(path, svg + "\n")
-            written.append(path)
-            if png:
-                image = path.with_suffix(".png")
-                write_atomic(image, png_bytes(svg))
-                written.append(image)
+    for name, svg in pictures.items():
+        path = Path(into) / f"{name}.svg"
+        write_atomic(path, svg + "\n")
+        written.append(path)
+        if png:
+            image = path.with_suffix(".png")
+            write_atomic(image, png_bytes(svg))
+            written.append(image)
     return written
 
 

@@ -196,7 +196,7 @@ def of_documents(documents: Path, sources: Collection[str]) -> list[Licensed]:
     files = [
         str(path)
         for name in sorted(sources)
-        for path in sorted((documents / name).glob("*.parquet"))
+        for path in sorted((documents / name).glob("[0-9]*.parquet"))
         if path.name != "manifest.parquet"
     ]
     if not files:

@@ -47,9 +47,24 @@ def bars(identifier: str, title: str, unit: str, series: Mapping[str, Mapping[st
     """Draw stacked bars, one a label: ``series`` are the values by label, one series a stage."""
     import pygal
 
+    return _bars(pygal.HorizontalStackedBar, identifier, title, unit, series)
+
+
+def paired_bars(
+    identifier: str, title: str, unit: str, series: Mapping[str, Mapping[str, float | None]]
+) -> str:
+    """Draw bars side by side, one a label and series."""
+    import pygal
+
+    return _bars(pygal.HorizontalBar, identifier, title, unit, series)
+
+
+def _bars(
+    kind: Any, identifier: str, title: str, unit: str, series: Mapping[str, Mapping[str, float | None]]
+) -> str:
     labels = list(dict.fromkeys(label for values in series.values() for label in values))
     height = 130 + 22 * len(labels)
-    chart = pygal.HorizontalStackedBar(**_options(height=height), x_title=unit)
+    chart = kind(**_options(height=height), x_title=unit)
     chart.x_labels = labels[::-1]
     for name, values in series.items():
         chart.add(name, [values.get(label) for label in labels[::-1]])

@@ -13,16 +13,21 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import smolmix
-from smoldata.errors import InputError
+from smoldata.errors import InputError, IntegrityError
+from smoldata.registry import Registry, load_registry
 from smolmix.figure_files import write_figures
-from smolmix.report import curricula, write_report
+from smolmix.report import write_report
+from smolmix.report_curriculum import curricula
 from smolmix.report_figures import ribbons
 from smolmix.report_flow import FLOW, Flow, flow_picture
+from smolmix.report_html import Drawn, as_table
+from smolmix.report_sections import Section
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
@@ -95,6 +100,59 @@ def test_tables_hold_the_numbers_of_the_plans(page: Path, stage2_plan: dict[str,
     assert stage2_plan["findings"][0]["message"] in tables["stage2: findings"][1]
 
 
+def test_characters_and_bytes_a_token_are_those_of_the_manifests(page: Path, built: Path) -> None:
+    tables = Page(page.read_text("utf-8")).tables
+    caption = (
+        "Characters and bytes a token by {}, bytes (published for English: 3.94 characters): the numbers"
+    )
+    rows = {row[0]: row[1:] for row in tables[caption.format("source")][1:]}
+    files = sorted(built.glob("sample/tokens/bytes/*/manifest.parquet"))
+    assert set(rows) == {path.parent.name for path in files}
+    whole: dict[str, list[int]] = defaultdict(lambda: [0] * 4)
+    for path in files:
+        sums = pl.read_parquet(path).select(
+            pl.col("documents").sum(), (pl.col("tokens") - pl.col("documents")).sum(),
+            pl.col("text_characters").sum(), pl.col("text_bytes").sum(),
+        ).row(0)  # fmt: skip
+        _, tokens, characters, size = sums
+        assert rows[path.parent.name][:4] == [f"{one:,}" for one in sums]
+        assert rows[path.parent.name][4:] == [f"{characters / tokens:.3f}", f"{size / tokens:.3f}"]
+        assert rows[path.parent.name][5] == "1.000"  # a token is a byte here
+        known = load_registry().sources.get(path.parent.name)
+        language = (known and known.language) or "several, or not listed"
+        whole[language] = [a + b for a, b in zip(whole[language], sums, strict=True)]
+    languages = {row[0]: row[1:5] for row in tables[caption.format("language")][1:]}
+    assert languages == {name: [f"{one:,}" for one in sums] for name, sums in whole.items()}
+
+
+def test_a_section_without_its_data_is_left_out(own_build: Path) -> None:
+    shutil.rmtree(own_build / "sample/tokens")
+    text = write_report(own_build).read_text("utf-8")
+    assert "Characters and bytes a token" not in text
+    assert text.count("<svg") == 3
+
+
+def test_a_section_is_added_by_naming_it(own_build: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def draw(profile: Path, _registry: Registry, prefix: str) -> list[Drawn]:
+        table = as_table("how many: the numbers", ["what", "n"], [["<i>", "7"]], {"n"})
+        return [Drawn("count", f"how many & where {profile.name}", f'<svg id="{prefix}"></svg>', table)]
+
+    new = Section("trial", "A <new> section", lambda profile: profile.name == "sample", draw)
+    monkeypatch.setattr("smolmix.report_sections.SECTIONS", (new,))
+    text = write_report(own_build).read_text("utf-8")
+    assert '<h2 id="sample-trial">A &lt;new&gt; section (sample)</h2>' in text
+    assert '<a href="#sample-trial">' in text
+    assert "how many &amp; where sample" in text
+    assert Page(text).tables["how many: the numbers"][1] == ["<i>", "7"]
+
+
+def test_a_broken_manifest_is_named(own_build: Path) -> None:
+    manifest = own_build / "sample/tokens/bytes/dclm/manifest.parquet"
+    manifest.write_bytes(b"PAR1 no")
+    with pytest.raises(IntegrityError, match=r"dclm.manifest\.parquet cannot be read as Parquet"):
+        write_report(own_build)
+
+
 def test_the_page_loads_nothing_and_its_links_lead_somewhere(page: Path) -> None:
     text = page.read_text("utf-8")
     parsed = Page(text)
@@ -115,7 +173,7 @@ def test_every_table_can_be_scrolled_by_keyboard(page: Path) -> None:
 def test_pictures_are_valid_and_named_and_each_has_a_table(page: Path) -> None:
     text = page.read_text("utf-8")
     pictures = re.findall(r"<svg.*?</svg>", text, re.DOTALL)
-    assert len(pictures) == 3
+    assert len(pictures) == 5
     for picture in pictures:
         root = ET.fromstring(picture)  # noqa: S314 - our own text
         assert root.attrib["role"] == "img"
@@ -175,7 +233,8 @@ def test_the_mixture_steps_at_a_stage_and_does_not_slope() -> None:
 def test_figures_are_files_of_their_own(built: Path, tmp_path: Path) -> None:
     paths = write_figures(built, tmp_path / "figures")
     assert [path.name for path in paths] == [
-        f"sample-stage2-blog-{name}.svg" for name in ("mixture", "flow", "passes")
+        *(f"sample-stage2-blog-{name}.svg" for name in ("mixture", "flow", "passes")),
+        *(f"sample-compression-bytes-{name}.svg" for name in ("sources", "languages")),
     ]
     before = [path.read_bytes() for path in paths]
     for text in before:
@@ -188,7 +247,7 @@ def test_figures_are_files_of_their_own(built: Path, tmp_path: Path) -> None:
 def test_figures_as_png(built: Path, tmp_path: Path) -> None:
     pytest.importorskip("resvg_py", reason="needs resvg-py: pip install 'resvg-py>=0.5,<1'")
     pictures = [path for path in write_figures(built, tmp_path, png=True) if path.suffix == ".png"]
-    assert len(pictures) == 3
+    assert len(pictures) == 5
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in pictures)
 
 
@@ -283,5 +342,5 @@ def test_everything_is_reached_by_keyboard_and_nothing_is_requested(page: Path) 
     stops, reached, pictures, requests = json.loads(found[1])
     links, tables, details = (text.count(tag) for tag in ("<a ", "<table>", "<details"))
     assert stops == reached == links + tables + details
-    assert pictures == 3
+    assert pictures == 5
     assert requests == 0
