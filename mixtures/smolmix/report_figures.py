@@ -71,6 +71,25 @@ def _bars(
     return _svg(chart, identifier, title)
 
 
+def curves(
+    identifier: str,
+    title: str,
+    unit: str,
+    series: Mapping[str, Sequence[tuple[float, float]]],
+    places: Sequence[str] = (),
+) -> str:
+    """Draw curves of (x, y) points; ``places`` name x = 0, 1, 2, ... instead of numbers."""
+    import pygal
+
+    chart = pygal.XY(**_options(height=320, dots_size=2), x_title=unit)
+    if places:
+        chart.x_labels = list(range(len(places)))
+        chart.x_value_formatter = lambda value: places[round(value)]
+    for name, points in series.items():
+        chart.add(name, list(points))
+    return _svg(chart, identifier, title)
+
+
 def short(number: float) -> str:
     """Return a count in three digits and a unit: 1.76T, 12.3M."""
     for size, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K")):
