@@ -103,20 +103,25 @@ def _run(kind: Kind, options: dict[str, Any], workers: int, jobs: Sequence[Job])
     base = Path(str(options.pop("logging_dir")))
     # Finished tasks are known by their staged files; datatrove's markers say nothing about settings.
     shared: dict[str, Any] = {"skip_completed": False, **options}
+    if kind == "slurm":
+        # What waits for a rank that failed would wait for ever.
+        shared["sbatch_args"] = {**(options.get("sbatch_args") or {}), "kill-on-invalid-dep": "yes"}
+    names = {step: {"job_name": step} if kind == "slurm" else {} for step in ("documents", "publish")}
     first = executor(
         [BuildTasks(jobs)],
         tasks=len(all_tasks(jobs)),
         workers=workers,
         logging_dir=str(base / "tasks"),
-        **(shared | ({"job_name": "documents"} if kind == "slurm" else {})),
+        **shared,
+        **names["documents"],
     )
-    last_options = shared | ({"job_name": "publish"} if kind == "slurm" else {})
-    if kind == "slurm":
-        # A failed rank would leave this job waiting for ever.
-        extra = {**(options.get("sbatch_args") or {}), "kill-on-invalid-dep": "yes"}
-        last_options["sbatch_args"] = extra
     last = executor(
-        [PublishSources(jobs)], tasks=1, logging_dir=str(base / "publish"), depends=first, **last_options
+        [PublishSources(jobs)],
+        tasks=1,
+        logging_dir=str(base / "publish"),
+        depends=first,
+        **shared,
+        **names["publish"],
     )
     last.run()
     if kind == "slurm":

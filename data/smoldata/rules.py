@@ -117,26 +117,6 @@ def sample(settings: SampleSettings, _context: StepContext) -> "BaseFilter":
     return SampleFilter(settings.share)
 
 
-class GopherSettings(StepSettings):
-    """datatrove's own defaults are the paper's thresholds."""
-
-    language: str = "eng_Latn"
-
-
-def gopher_quality(settings: GopherSettings, _context: StepContext) -> "BaseFilter":
-    """Drop with datatrove's reasons."""
-    from datatrove.pipeline.filters import GopherQualityFilter
-
-    return GopherQualityFilter(language=settings.language)
-
-
-def gopher_repetition(settings: GopherSettings, _context: StepContext) -> "BaseFilter":
-    """Drop with datatrove's reasons."""
-    from datatrove.pipeline.filters import GopherRepetitionFilter
-
-    return GopherRepetitionFilter(language=settings.language)
-
-
 class Fineweb2Language(StepSettings):
     """Which score is compared with the language's published threshold."""
 
@@ -151,43 +131,6 @@ def fineweb2_language(settings: Fineweb2Language, context: StepContext) -> "Base
     numbers = fineweb2_numbers(context.language)
     rule = ScoreSettings(name=settings.score, at_least=numbers["language_score"], missing=settings.missing)
     return ScoreFilter(rule)
-
-
-class NoSettings(StepSettings):
-    """Nothing to set: the language decides."""
-
-
-def fineweb2_heuristics(_settings: NoSettings, context: StepContext) -> "list[BaseFilter]":
-    """Drop by FineWeb2's rules for the language, with datatrove's reasons."""
-    from datatrove.pipeline.filters import FineWebQualityFilter, GopherQualityFilter, GopherRepetitionFilter
-
-    numbers = fineweb2_numbers(context.language)
-    return [
-        GopherRepetitionFilter(
-            language=context.language,
-            dup_para_frac=0,
-            dup_line_char_frac=0,
-            dup_para_char_frac=0,
-            dup_line_frac=numbers["dup_line_frac"],
-            top_n_grams=numbers["top_n_grams"],
-            dup_n_grams=numbers["dup_n_grams"],
-        ),
-        FineWebQualityFilter(
-            language=context.language,
-            short_line_thr=999,
-            char_duplicates_ratio=0.1,
-            line_punct_thr=numbers["line_punct_thr"],
-            new_line_ratio=numbers["new_line_ratio"],
-        ),
-        GopherQualityFilter(
-            language=context.language,
-            max_avg_word_length=numbers["max_avg_word_length"],
-            min_avg_word_length=numbers["min_avg_word_length"],
-            stop_words=numbers["stopwords"],
-            max_non_alpha_words_ratio=numbers["max_non_alpha_words_ratio"],
-            min_stop_words=2,
-        ),
-    ]
 
 
 @cache

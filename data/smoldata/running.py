@@ -42,8 +42,8 @@ def run_pipeline(
     is called otherwise. Raises :class:`RecipeError` and :class:`SourceError` as a build does.
     """
     recipe = load_pipeline(which, parameters, language=language)
-    source = _source(recipe, name or recipe.name, language, columns or {})
-    files = tuple(_files(inputs))
+    source = source_of(recipe, name or recipe.name, language, columns or {})
+    files = tuple(input_files(inputs))
     with single_writer(output):
         remove_leftovers(output)
         job = make_job(source, recipe, files, output, output / ".work", tasks, limit or Limit())
@@ -51,7 +51,8 @@ def run_pipeline(
         return built_of(job)
 
 
-def _source(recipe: PipelineRecipe, name: str, language: str | None, columns: Mapping[str, str]) -> Source:
+def source_of(recipe: PipelineRecipe, name: str, language: str | None, columns: Mapping[str, str]) -> Source:
+    """Return the source that a run is for: a name, and which columns hold what."""
     fields = {
         "text": "text",
         "id": "id",
@@ -92,8 +93,8 @@ def _source(recipe: PipelineRecipe, name: str, language: str | None, columns: Ma
     )
 
 
-def _files(inputs: Sequence[str]) -> Iterable[RawInput]:
-    """Yield each readable file, sorted by its name inside the input that named it."""
+def input_files(inputs: Sequence[str]) -> Iterable[RawInput]:
+    """Return each readable file of files, folders and addresses, sorted by its name inside the input."""
     found: dict[str, RawInput] = {}
     for given in inputs:
         listed = _remote(given) if "://" in given else _local(Path(given))

@@ -80,7 +80,7 @@ STEPS: dict[str, StepSpec] = {
     "sample": StepSpec("smoldata.rules:sample", "keeps a share, decided by a hash of the text"),
     "fineweb2_language": StepSpec("smoldata.rules:fineweb2_language", "FineWeb2's language threshold"),
     "fineweb2_heuristics": StepSpec(
-        "smoldata.rules:fineweb2_heuristics", "FineWeb2's rules for the language", group="curate"
+        "smoldata.heuristics.steps:fineweb2_heuristics", "FineWeb2's rules for the language", group="curate"
     ),
     # Web pages (smoldata.extraction).
     "url_filter": StepSpec("smoldata.extraction:url_filter", "refuses addresses on lists", group="curate"),
@@ -90,8 +90,15 @@ STEPS: dict[str, StepSpec] = {
     ),
     "symbol_lines": StepSpec("smoldata.extraction:symbol_lines", "removes what is left of tables"),
     "pii": StepSpec("smoldata.extraction:pii", "replaces e-mail and public IP addresses"),
-    "gopher_quality": StepSpec("smoldata.rules:gopher_quality", "datatrove's Gopher quality rules"),
-    "gopher_repetition": StepSpec("smoldata.rules:gopher_repetition", "datatrove's Gopher repetition rules"),
+    "web_heuristics": StepSpec(
+        "smoldata.heuristics.steps:web_heuristics", "FineWeb's four heuristics, the words split once"
+    ),
+    "gopher_quality": StepSpec(
+        "smoldata.heuristics.steps:gopher_quality", "datatrove's Gopher quality rules"
+    ),
+    "gopher_repetition": StepSpec(
+        "smoldata.heuristics.steps:gopher_repetition", "datatrove's Gopher repetition rules"
+    ),
     "licence": StepSpec("smoldata.licence_step:licence", "drops documents of forbidden classes of licences"),
     # Scores by models (smoldata.scoring).
     "encoder_score": StepSpec(
