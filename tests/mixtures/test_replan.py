@@ -9,12 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smoldata.errors import InputError, RecipeError
+from smolmix.bundle import find_earlier
+from smolmix.catalog_rows import read_plan
 from smolmix.order import Order
 from smolmix.plan import Plan, load_plan
 from smolmix.plan_files import load_chain, write_plan
 from smolmix.planner import plan_stage
 from smolmix.recipe import Recipe, read_recipe
-from smolmix.replan import cut, replan
+from smolmix.replan import as_read, cut, replan
 from smolmix.sequence import Sequence, source_key
 from smolmix.supply import SourceSupply, Supply, TokenizerFacts
 
@@ -133,3 +135,34 @@ def test_other_shards_than_those_read_are_refused(first: Plan) -> None:
     other = dict(SUPPLY.sources) | {"a": SourceSupply("a", np.array([400, 300, 505], np.int64))}
     with pytest.raises(InputError, match="the shards of 'a' are not those"):
         replan([first], 7, recipe(), Supply(other, SUPPLY.tokenizer), profile="hub")
+
+
+@pytest.mark.parametrize("steps", [(20, 7, 3), (20, 20, 5), (11, 20, 1)])
+def test_a_chain_is_found_by_its_locks_in_the_order_of_training(
+    tmp_path: Path, steps: tuple[int, int, int]
+) -> None:
+    """Four plans, some read only in part, in folders whose names say nothing of their order."""
+    folders = [tmp_path / name for name in ("zebra", "ant", "mole", "bee")]
+    plans = [plan_stage(read_recipe(TEXT, Path("run.yaml")), SUPPLY, profile="hub")[0]]
+    for done, name in zip(steps, ("second", "third", "fourth"), strict=True):
+        text = TEXT.replace("name: run", f"name: {name}").replace("{a: 60%, b: rest}", "{a: 1/3, b: rest}")
+        write_plan(plans[-1], folders[len(plans) - 1])
+        new = read_recipe(text, Path(f"{name}.yaml"))
+        plans.append(replan(plans, done, new, SUPPLY, profile="hub", budget="20 steps"))
+    write_plan(plans[-1], folders[-1])
+    last = read_plan(folders[-1] / "plan.json")
+    assert [folder.name for folder in find_earlier(folders[-1], last)] == ["zebra", "ant", "mole"]
+    chain = load_chain(folders[-1])
+    assert chain == plans
+    assert [plan.start_step for plan in chain] == [0, steps[0], sum(steps[:2]), sum(steps)]
+    read = as_read(chain)
+    assert [plan.steps for plan in read] == [*steps, 20]
+    # Offsets are the windows that were read of each source, in whatever stage.
+    for number, plan in enumerate(read):
+        for source in plan.sources:
+            assert source.offset_windows == sum(one.source(source.name).windows for one in read[:number])
+    # One of the plans planned anew: the chain is broken, and both ways of finding it say at which stage.
+    write_plan(plan_stage(recipe("{a: 1}"), SUPPLY, profile="hub")[0], folders[1])
+    for find in (lambda: load_chain(folders[-1]), lambda: find_earlier(folders[-1], last)):
+        with pytest.raises(InputError, match=r"follows '?second'? with lock"):
+            find()
