@@ -71,11 +71,11 @@ def test_published_numbers() -> None:
     assert (big.hidden_size, big.intermediate_size, big.num_layers) == (2048, 11008, 36)
     assert (big.num_heads, big.num_kv_heads, big.learning_rate) == (16, 4, 2e-4)
     assert (phase.warmup_steps, phase.decay_steps, phase.total_steps) == (2000, 522_000, 4_720_000)
-    assert [rope_theta_of(name) for name in PHASES] == [5e4, 5e4, 5e4, 2e6, 5e6]
+    assert [rope_theta_of(name) for name in PHASES] == [5e4, 5e4, 5e4, 2e6, 5e6, 5e6]
     assert rope_theta_of("anyone's own") == 5e4
     assert Optimizer() == Optimizer(beta1=0.9, beta2=0.95, eps=1e-8, weight_decay=0.1, clip_grad=1.0)
 
 
 def test_an_unknown_size_lists_the_sizes() -> None:
-    with pytest.raises(InputError, match="the sizes are tiny, debug, 3b"):
+    with pytest.raises(InputError, match="the sizes are tiny, debug, 200m, 370m, 1b, 3b"):
         size_named("7b")

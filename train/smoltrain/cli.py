@@ -8,6 +8,7 @@ import typer
 from smoldata.console import run_command
 from smoltrain.nanotron.cli import app as nanotron_app
 from smoltrain.nanotron.cli import doctor
+from smoltrain.post.cli import post_app
 
 if TYPE_CHECKING:
     from smoltrain.bundle import Bundle
@@ -18,6 +19,7 @@ app = typer.Typer(
 )
 ledger_app = typer.Typer(no_args_is_help=True, help="What a run consumed, against what was planned.")
 app.add_typer(ledger_app, name="ledger")
+app.add_typer(post_app, name="post")
 app.add_typer(nanotron_app, name="nanotron")
 app.command()(doctor)
 
@@ -27,7 +29,7 @@ RootOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 StepsOption = Annotated[int, typer.Option(min=1, help="Steps of this run, counted from the stage's first.")]
-SizeOption = Annotated[str, typer.Option(help="tiny, debug, 150m, 360m, 1b or 3b.")]
+SizeOption = Annotated[str, typer.Option(help="tiny, debug, 200m, 370m, 1b or 3b.")]
 OutOption = Annotated[
     Path | None, typer.Option(help="The run's folder [default: beside bundles/, runs/<name>].")
 ]
@@ -203,6 +205,77 @@ def what(
         for row in rows
     ]
     table(f"step {step}", columns, cells, right=["index", "from token", "tokens"])
+
+
+@app.command()
+def convert(
+    source: Annotated[
+        Path, typer.Argument(help="A checkpoint: nanotron's folder of a step, or Hugging Face's.")
+    ],
+    out: Annotated[Path, typer.Argument(help="The folder to write; it must not be there yet.")],
+    ranks: Annotated[
+        int, typer.Option(min=1, help="Tensor-parallel ranks to write for nanotron; it reads any number.")
+    ] = 1,
+    dtype: Annotated[
+        str | None, typer.Option(help="bfloat16, float32 or float16 [default: the checkpoint's].")
+    ] = None,
+    yarn: Annotated[bool, typer.Option("--yarn", help="Write YaRN to 128k into config.json.")] = False,
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="Folder whose tokenizer and chat template go beside the model.")
+    ] = None,
+) -> None:
+    """Convert a checkpoint: nanotron's into Hugging Face's form, or back, whichever it is not.
+
+    Example: smoltrain convert checkpoints/stage1/3450000 smollm3-stage1 --dtype bfloat16
+    """
+    from smoldata.console import say
+    from smoldata.errors import InputError
+
+    need_torch()
+    from smoltrain.convert import form_of, hf_to_nanotron, nanotron_to_hf
+
+    if out.exists():
+        raise InputError(f"{out} exists; give another folder, or remove it")
+    form = form_of(source)
+    if form == "nanotron":
+        nanotron_to_hf(source, out, dtype=dtype, yarn=yarn, tokenizer=tokenizer)
+    elif yarn or tokenizer is not None:
+        raise InputError("--yarn and --tokenizer are of Hugging Face's form; nanotron's file has neither")
+    else:
+        hf_to_nanotron(source, out, dtype=dtype, ranks=ranks)
+    say(f"{out}: {'Hugging Face' if form == 'nanotron' else 'nanotron'}'s form of {source}")
+
+
+@app.command()
+def config(
+    phase: Annotated[
+        str, typer.Argument(help="stage1, stage2, stage3, long_context_32k, long_context_64k, mid.")
+    ],
+    preset: Annotated[str, typer.Option(help="released or blog.")] = "released",
+    size: SizeOption = "3b",
+    form: Annotated[str, typer.Option("--for", help="nanotron or transformers.")] = "nanotron",
+    yarn: Annotated[bool, typer.Option("--yarn", help="With YaRN to 128k (transformers).")] = False,
+    out: Annotated[Path | None, typer.Option(help="The file to write [default: print].")] = None,
+) -> None:
+    """Print the configuration of a phase: nanotron's whole file, or transformers' config.json.
+
+    Example: smoltrain config stage1 --preset released --for nanotron
+    """
+    import json
+
+    from smoldata.errors import InputError
+    from smoltrain.configs import nanotron_text, transformers_config, write_text
+    from smoltrain.hyperparameters import phase_named, size_named
+
+    chosen = phase_named(phase, preset)
+    if form == "nanotron":
+        write_text(nanotron_text(chosen, size), out)
+    elif form == "transformers":
+        need_torch()
+        values = transformers_config(chosen, size_named(size), yarn=yarn)
+        write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", out)
+    else:
+        raise InputError(f"--for {form}: there are nanotron and transformers")
 
 
 @ledger_app.command("check")

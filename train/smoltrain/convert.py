@@ -9,6 +9,7 @@ are merged (:mod:`smoltrain.nanotron_weights`), tied weights stay tied, ``no_rop
 
 import json
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,13 @@ from smoltrain.nanotron_weights import Split, read_weights, write_weights
 
 Form = Literal["nanotron", "hf"]
 Weights = dict[str, torch.Tensor]
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "generation_config.json",
+)
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float16": torch.float16}
 
 _PLAIN = {
@@ -68,12 +76,24 @@ def form_of(folder: Path) -> Form:
     )
 
 
-def nanotron_to_hf(source: Path, out: Path, *, dtype: str | None = None, yarn: bool = False) -> Path:
-    """Write ``out`` in Hugging Face's form; ``dtype`` None keeps the checkpoint's. Whole or not at all."""
+def nanotron_to_hf(
+    source: Path,
+    out: Path,
+    *,
+    dtype: str | None = None,
+    yarn: bool = False,
+    tokenizer: Path | None = None,
+) -> Path:
+    """Write ``out`` in Hugging Face's form; ``dtype`` None keeps the checkpoint's. Whole or not at all.
+
+    ``tokenizer`` is a folder whose tokenizer and chat template are copied beside the model.
+    """
     facts = json.loads((source / "model_config.json").read_text(encoding="utf-8"))
     weights = hf_weights(read_weights(source), facts)
     with atomic_folder(out) as folder:
         _save_hf(folder, cast(weights, dtype), hf_config(facts, yarn=yarn))
+        if tokenizer is not None:
+            _copy_tokenizer(tokenizer, folder)
     return out
 
 
@@ -83,7 +103,7 @@ def hf_to_nanotron(source: Path, out: Path, *, dtype: str | None = None, ranks: 
     facts = nanotron_config(config)
     weights = cast(nanotron_weights(_load_hf(source), facts), dtype)
     with atomic_folder(out) as folder:
-        write_weights(folder / "model", weights, splits(facts, weights), ranks)
+        write_weights(folder, weights, splits(facts, weights), ranks)
         write_json(folder / "model_config.json", facts)
     return out
 
@@ -289,3 +309,11 @@ def _save_hf(folder: Path, weights: Weights, config: Mapping[str, Any]) -> None:
         folder / "model.safetensors",
         {"format": "pt"},
     )
+
+
+def _copy_tokenizer(source: Path, folder: Path) -> None:
+    found = [source / name for name in TOKENIZER_FILES if (source / name).is_file()]
+    if not any(path.name == "tokenizer.json" for path in found):
+        raise InputError(f"{source} has no tokenizer.json; `smoltok export` writes such a folder")
+    for path in found:
+        shutil.copyfile(path, folder / path.name)

@@ -108,7 +108,7 @@ def _slices(text: str) -> Slices:
 def write_weights(
     folder: Path, weights: Mapping[str, torch.Tensor], splits: Mapping[str, Split], ranks: int
 ) -> None:
-    """Write tensors as ``ranks`` tensor-parallel ranks would; those not in ``splits`` are whole in each."""
+    """Write tensors below ``folder`` as so many tensor-parallel ranks would; whole if not in ``splits``."""
     for name, tensor in weights.items():
         *parents, last = name.split(".")
         place = folder.joinpath("model", *parents)
