@@ -324,7 +324,9 @@ def task_pipeline(job: Job) -> list[Any]:
 
 
 def publish(job: Job) -> None:
-    """Merge the finished tasks of a source into its final files and manifest."""
+    """Merge the finished tasks of a source into its final files and manifest; count its statistics."""
+    from smoldata.statistics.tables import write_statistics
+
     revision = revision_of([raw.address for raw in job.inputs])
     if revision is not None and job.source.hub is not None:
         origin = {"dataset": job.source.hub.dataset, "revision": revision, "licence": job.source.licence}
@@ -338,6 +340,7 @@ def publish(job: Job) -> None:
         job.code_version,
         _gathers(job),
     )
+    write_statistics(job.folder)
     shutil.rmtree(job.staging)
     with contextlib.suppress(OSError):
         job.work.rmdir()

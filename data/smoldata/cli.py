@@ -19,6 +19,7 @@ from smoldata.errors import InputError
 from smoldata.lint_cli import ForbidLicences, lint_command
 from smoldata.run_cli import ExecutorOption, ExecutorOptions, chosen_runner, register, show_built
 from smoldata.scoring.cli import train_classifier_command
+from smoldata.statistics.cli import statistics_command
 
 if TYPE_CHECKING:
     from smoldata.pipeline_types import Limit
@@ -243,6 +244,7 @@ def _amount(text: str | None, option: str) -> int | None:
 app.command("decontaminate")(decontaminate_command)
 app.command("train-classifier")(train_classifier_command)
 app.command("lint")(lint_command)
+app.command("statistics")(statistics_command)
 
 
 def main() -> None:

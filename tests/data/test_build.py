@@ -148,6 +148,7 @@ def test_stale_outputs_are_found_with_the_reason(tmp_path: Path, capsys: pytest.
         "00000.parquet",
         "00001.parquet",
         "manifest.parquet",
+        "statistics.parquet",
     }
     (folder(out) / "00001.parquet").write_bytes(b"half")
     assert build(raw, out).kept == 8
