@@ -21,6 +21,8 @@ class UrlSettings(StepSettings):
     """datatrove's lists (in its package), and one's own."""
 
     soft_word_threshold: int = 2
+    lists: bool = True
+    """datatrove's lists of 4.6 million domains and addresses: 4 CPU seconds to load, 0.8 GB of memory a process."""
     extra_domains: tuple[str, ...] = ()
     extra_urls: tuple[str, ...] = ()
 
@@ -36,6 +38,7 @@ def url_filter(settings: UrlSettings, _context: StepContext) -> "PipelineStep":
 
     made = Urls(
         soft_word_threshold=settings.soft_word_threshold,
+        use_integrated_lists=settings.lists,
         extra_domains=settings.extra_domains or None,
         extra_urls=settings.extra_urls or None,
     )

@@ -23,7 +23,7 @@ def wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     lay(tmp_path / "raw")
     (tmp_path / "mark").touch()
-    build_jobs([job_of(tmp_path / "raw", tmp_path / "here", tmp_path / "mark")], 1)
+    build_jobs([job_of(tmp_path / "raw", tmp_path / "here", tmp_path / "mark", 3)], 1)
     (tmp_path / "mark").unlink()
     return contents(tmp_path / "here")
 
@@ -48,7 +48,7 @@ def test_slurm_with_a_killed_rank(wanted: dict[str, bytes], tmp_path: Path) -> N
         "randomize_start_duration": "0",
         "tasks_per_job": "1",
     }
-    job = job_of(tmp_path / "raw", tmp_path / "out", tmp_path / "mark")
+    job = job_of(tmp_path / "raw", tmp_path / "out", tmp_path / "mark", 3)
     build_jobs([job], 2, runner("slurm", options, 2))
     _wait_until_idle()
     assert (tmp_path / "mark").exists(), "no rank was killed"
@@ -74,7 +74,7 @@ def test_ray_with_a_killed_worker(wanted: dict[str, bytes], tmp_path: Path) -> N
     ray = pytest.importorskip("ray", reason="needs ray: make test-system")
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
-        job = job_of(tmp_path / "raw", tmp_path / "out", tmp_path / "mark")
+        job = job_of(tmp_path / "raw", tmp_path / "out", tmp_path / "mark", 3)
         build_jobs([job], 2, runner("ray", {}, 2))
     finally:
         ray.shutdown()
