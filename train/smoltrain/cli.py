@@ -208,6 +208,46 @@ def what(
 
 
 @app.command()
+def watch(
+    run: Annotated[Path | None, typer.Argument(help="The run [default: the newest of --build].")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="The bundle [default: the one the run names].")] = None,
+    build: Annotated[Path, typer.Option(help="The build folder in which runs are looked for.")] = Path(
+        "build"
+    ),
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between looks.")] = 2.0,
+    once: Annotated[bool, typer.Option("--once", help="Print how far it is, and end.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Watch a run: planned against consumed, passes, when a source runs out, losses, norms, time left.
+
+    Example: smoltrain watch build/sample/runs/stage2-blog-tiny-0f3a
+    """
+    import json
+
+    from smoldata.console import out
+    from smoldata.errors import InputError
+    from smoltrain import watch as watching
+    from smoltrain.bundle import open_bundle
+    from smoltrain.run import RunFolder, bundle_of, check_lock, newest_run, run_of
+
+    folder = run_of(run or newest_run(build))
+    opened = open_bundle(bundle or bundle_of(folder))
+    check_lock(folder, opened.plan.lock.hash)
+    settings = json.loads(RunFolder(folder).facts.read_text(encoding="utf-8"))["settings"]
+    following = watching.Watch(opened, RunFolder(folder).log, int(settings["steps"]))
+    if not once and not as_json:
+        watching.follow(following, every)
+        return
+    state = following.look()
+    if state is None:
+        raise InputError(f"{RunFolder(folder).log} has no step yet; look again later, or without --once")
+    if as_json:
+        print(json.dumps(watching.as_json(state), indent=2))
+    else:
+        out.print(watching.picture(state))
+
+
+@app.command()
 def convert(
     source: Annotated[
         Path, typer.Argument(help="A checkpoint: nanotron's folder of a step, or Hugging Face's.")

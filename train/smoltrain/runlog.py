@@ -1,8 +1,9 @@
 """A run's log: one JSON line a step, appended as the run goes; resuming at step k keeps the lines before it.
 
 Keys: ``step``, ``loss`` (nats a label, before the step's update), ``learning_rate``, ``grad_norm`` (before
-clipping), ``labels``, ``tokens`` (so far), ``data/<source>/tokens`` (so far), and the only two that a rerun
-changes: ``seconds`` and ``tokens_per_second``.
+clipping), ``embedding_norm`` (after the step), ``labels``, ``tokens`` (so far), ``data/<source>/tokens`` (so
+far), ``data/<source>/passes`` (stages before included), every so many steps ``heldout/<source>/loss``, and
+the only three that a rerun changes: ``seconds``, ``tokens_per_second`` and, on a GPU, ``mfu``.
 """
 
 import json
@@ -37,3 +38,25 @@ def append_row(path: Path, row: Mapping[str, Any]) -> None:
 
 def _line(row: Mapping[str, Any]) -> str:
     return json.dumps(row, ensure_ascii=False) + "\n"
+
+
+class Tail:
+    """The new rows of a log that grows."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._read = 0
+
+    def read(self) -> tuple[list[Row], bool]:
+        """Return the rows written since the last call, and whether the log was cut meanwhile."""
+        size = self._path.stat().st_size if self._path.is_file() else 0
+        again = size < self._read
+        if again:
+            self._read = 0
+        if not size:
+            return [], again
+        with self._path.open("rb") as file:
+            file.seek(self._read)
+            whole, newline, _cut = file.read().rpartition(b"\n")
+        self._read += len(whole) + len(newline)
+        return [json.loads(line) for line in whole.splitlines()], again
