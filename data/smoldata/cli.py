@@ -5,7 +5,6 @@ before a command runs.
 """
 
 import dataclasses
-import itertools
 import json
 import re
 from pathlib import Path
@@ -16,6 +15,7 @@ import typer
 from smoldata.console import run_command, say, table
 from smoldata.decontamination.cli import decontaminate_command
 from smoldata.errors import InputError
+from smoldata.inspect_cli import inspect_command
 from smoldata.lint_cli import ForbidLicences, lint_command
 from smoldata.run_cli import ExecutorOption, ExecutorOptions, chosen_runner, register, show_built
 from smoldata.scoring.cli import train_classifier_command
@@ -185,33 +185,6 @@ def estimate(
     show_estimate(result)
 
 
-@app.command()
-def inspect(
-    source: Annotated[str, typer.Argument(help="A source that was built.")],
-    profile: ProfileOption = "sample",
-    build: BuildOption = Path("build"),
-    count: Annotated[int, typer.Option(min=1, help="Documents to show.")] = 3,
-    characters: Annotated[int, typer.Option(min=1, help="Characters of each text.")] = 400,
-    registry: RegistryOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Show a few kept documents of a source.
-
-    Example: smoldata inspect stack-edu-Rust --count 1
-    """
-    from smoldata.build import built_documents
-    from smoldata.registry import load_registry
-
-    name = load_registry(registry).source(source).name
-    for row in itertools.islice(built_documents(build / profile / "documents" / name), count):
-        if as_json:
-            print(json.dumps(row | {"scores": dict(row["scores"] or ())}, ensure_ascii=False))
-            continue
-        print(f"id       {row['id']}\npath     {row['path']}\nurl      {row['url']}")
-        print(f"language {row['language']}   license {row['license']}   {len(row['text']):,} characters")
-        print(row["text"][:characters].rstrip() + "\n")
-
-
 register(app)
 
 
@@ -241,6 +214,7 @@ def _amount(text: str | None, option: str) -> int | None:
     return int(float(match[1]) * factor)
 
 
+app.command("inspect")(inspect_command)
 app.command("decontaminate")(decontaminate_command)
 app.command("train-classifier")(train_classifier_command)
 app.command("lint")(lint_command)

@@ -7,7 +7,6 @@ decontamination step drops is listed whole in ``removed/contaminated.parquet``. 
 yet (bad rows) and copies found across tasks leave no example. Cost: a hash a drop.
 """
 
-import heapq
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -45,10 +44,8 @@ class Examples:
 
     source: str
     per_reason: int = PER_REASON
-    chosen: dict[str, list[tuple[int, str, dict[str, Any]]]] = field(
-        default_factory=lambda: defaultdict(list)
-    )
-    """By reason: (order, negated, so that the heap's first is the worst; identifier; row)."""
+    chosen: dict[str, dict[int, dict[str, Any]]] = field(default_factory=lambda: defaultdict(dict))
+    """By reason: the rows by their order; copies of a text count once."""
     listed: list[dict[str, Any]] = field(default_factory=list)
 
     def __call__(self, reason: str, document: Any) -> None:
@@ -57,11 +54,15 @@ class Examples:
             return
         self.listed += document.metadata.pop(LISTED, [])
         order = xxhash.xxh3_64_intdigest(f"{reason}\0{document.text}".encode("utf-8", "replace"))
-        heap = self.chosen[reason]
-        if len(heap) < self.per_reason:
-            heapq.heappush(heap, (-order, document.id, self._row(reason, order, document)))
-        elif -heap[0][0] > order and order not in {-entry[0] for entry in heap}:
-            heapq.heapreplace(heap, (-order, document.id, self._row(reason, order, document)))
+        rows = self.chosen[reason]
+        known = rows.get(order)
+        if known is not None:
+            if document.id < known["id"]:
+                rows[order] = self._row(reason, order, document)
+        elif len(rows) < self.per_reason or order < max(rows):
+            rows[order] = self._row(reason, order, document)
+            if len(rows) > self.per_reason:
+                del rows[max(rows)]
 
     def _row(self, reason: str, order: int, document: Any) -> dict[str, Any]:
         fields = {name: document.metadata.get(name) for name in ("url", "path", "language", "license")}
@@ -72,7 +73,7 @@ class Examples:
 
     def write(self, staged: Path) -> None:
         """Write what was taken beside a task's staged documents."""
-        rows = [row for heap in self.chosen.values() for _, _, row in heap]
+        rows = [row for found in self.chosen.values() for row in found.values()]
         _write(rows, examples_path(staged))
         if self.listed:
             from smoldata.decontamination.report import write_listing
@@ -90,7 +91,7 @@ def listing_path(staged: Path) -> Path:
     return staged.with_suffix(".contaminated.parquet")
 
 
-def publish(staged: Sequence[Path], folder: Path) -> None:
+def publish(staged: Sequence[Path], folder: Path, per_reason: int = PER_REASON) -> None:
     """Merge what tasks left into ``removed/`` of a source's folder."""
     rows = [row for path in map(examples_path, staged) if path.is_file() for row in _read(path)]
     by_reason: dict[str, dict[int, dict[str, Any]]] = defaultdict(dict)
@@ -98,7 +99,7 @@ def publish(staged: Sequence[Path], folder: Path) -> None:
         known = by_reason[row["reason"]].setdefault(row["order"], row)
         if row["id"] < known["id"]:
             by_reason[row["reason"]][row["order"]] = row
-    chosen = [found[order] for _, found in sorted(by_reason.items()) for order in sorted(found)[:PER_REASON]]
+    chosen = [found[order] for _, found in sorted(by_reason.items()) for order in sorted(found)[:per_reason]]
     if chosen:
         _write(chosen, folder / FOLDER / EXAMPLES)
     listed = [row for path in map(listing_path, staged) if path.is_file() for row in _read(path)]

@@ -79,7 +79,8 @@ def test_an_unreachable_hub_is_one_line(tmp_path: Path) -> None:
 
 
 def test_help_has_an_example_for_each_command() -> None:
-    for command in ("sources", "sample", "build", "estimate", "inspect"):
+    commands = ("sources", "sample", "build", "estimate", "inspect", "decontaminate", "statistics", "lint")
+    for command in (*commands, "train-classifier"):
         shown = CliRunner().invoke(app, [command, "--help"]).stdout
         assert f"Example: smoldata {command}" in shown
 
