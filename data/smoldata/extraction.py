@@ -22,7 +22,7 @@ class UrlSettings(StepSettings):
 
     soft_word_threshold: int = 2
     lists: bool = True
-    """datatrove's lists of 4.6 million domains and addresses: 4 CPU seconds to load, 0.8 GB of memory a process."""
+    """datatrove's lists of 4.6 million domains: 4 CPU seconds to load, 0.8 GB of memory a process."""
     extra_domains: tuple[str, ...] = ()
     extra_urls: tuple[str, ...] = ()
 

@@ -2,7 +2,7 @@
 
 the-stack-v2 and stack-edu list ``blob_id`` and ``src_encoding``; the contents lie gzipped in Software
 Heritage's public bucket, one object a blob, named by its sha1. 32 are fetched at a time; a transient fault is
-tried again, up to five times with growing pauses. A bulk download needs an agreement with Software Heritage
+tried again, up to three times with growing pauses (an S3 client tries again by itself, too). A bulk download needs an agreement with Software Heritage
 and INRIA.
 """
 
@@ -22,7 +22,7 @@ CONTENTS_VARIABLE = "SMOLDATA_CONTENTS_URL"
 DEFAULT_CONTENTS = "s3://softwareheritage/content/{blob_id}"
 _FETCHES_AT_A_TIME = 32
 _ROWS_AT_A_TIME = 256
-_TRIES = 5
+_TRIES = 3
 _FIRST_PAUSE_SECONDS = 0.2
 
 
@@ -78,7 +78,7 @@ def hashes(data: bytes) -> tuple[str, str]:
 
 
 def retried(read: Callable[[], bytes], pause: Callable[[float], None] = time.sleep) -> bytes:
-    """Return what ``read`` gives; a :class:`SourceError` is tried again, up to five times in all."""
+    """Return what ``read`` gives; a :class:`SourceError` is tried again, up to three times in all."""
     for attempt in range(_TRIES - 1):
         try:
             return read()

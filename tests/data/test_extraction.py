@@ -85,7 +85,11 @@ def test_addresses_are_refused() -> None:
     ]
     documents = [Document(text="x", id=str(number), metadata={"url": url}) for number, url in enumerate(urls)]
     kept, report = run(
-        "url_filter", documents, extra_domains=["spam.example.net"], extra_urls=["https://example.org/extra"]
+        "url_filter",
+        documents,
+        lists=False,
+        extra_domains=["spam.example.net"],
+        extra_urls=["https://example.org/extra"],
     )
     assert [document.id for document in kept] == ["0"]
     assert report.dropped == {"no_url": 1, "url": 1, "subdomain": 1}
