@@ -9,6 +9,7 @@ from smoldata.console import run_command
 from smoltrain.nanotron.cli import app as nanotron_app
 from smoltrain.nanotron.cli import doctor
 from smoltrain.post.cli import post_app
+from smoltrain.spike_cli import spike
 
 if TYPE_CHECKING:
     from smoltrain.bundle import Bundle
@@ -22,6 +23,7 @@ app.add_typer(ledger_app, name="ledger")
 app.add_typer(post_app, name="post")
 app.add_typer(nanotron_app, name="nanotron")
 app.command()(doctor)
+app.command()(spike)
 
 BundleOption = Annotated[Path, typer.Option(help="The bundle's folder, as `make handoff` writes it.")]
 RootOption = Annotated[
