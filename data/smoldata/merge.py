@@ -176,6 +176,25 @@ def _publish(staged: Path, final: Path, change: Any, count: dict[str, Any]) -> N
         count["dropped"][reason] = count["dropped"].get(reason, 0) + 1
 
 
+def publish_rows(path: Path, final: Path, gone: Any, counts: dict[str, Any], reason: str) -> dict[str, Any]:
+    """Write a published documents file anew without the rows marked in ``gone``; return its counts.
+
+    ``counts`` are the ``kept``, ``dropped``, ``text_bytes`` and ``text_characters`` that it had.
+    """
+    import polars as pl
+
+    names = ("kept", "dropped", "text_bytes", "text_characters")
+    count = {name: counts[name] for name in names}
+    nothing = pl.lit(None, pl.String)
+    change = pl.DataFrame({"gone": gone}).select(
+        why=pl.when("gone").then(pl.lit(reason)), clash=pl.lit(None, pl.Boolean), id=nothing, place=nothing
+    )
+    if gone.any():
+        change = change.with_columns(id=pl.read_parquet(path, columns=["id"])["id"])
+    _publish(path, final, change, count)
+    return count
+
+
 def _link(staged: Path, final: Path) -> None:
     with atomic_path(final) as temporary:
         try:

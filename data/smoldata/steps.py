@@ -99,6 +99,17 @@ STEPS: dict[str, StepSpec] = {
     "gopher_repetition": StepSpec(
         "smoldata.heuristics.steps:gopher_repetition", "datatrove's Gopher repetition rules"
     ),
+    # Duplicates (smoldata.dedup).
+    "exact_dedup": StepSpec(
+        "smoldata.dedup.steps:exact_dedup",
+        "drops all but one of the same text, after normalisation",
+        gather="smoldata.dedup.keys:drop_exact",
+    ),
+    "minhash_dedup": StepSpec(
+        "smoldata.dedup.steps:minhash_dedup",
+        "drops all but one of nearly the same text (MinHash)",
+        gather="smoldata.dedup.keys:drop_near",
+    ),
     "licence": StepSpec("smoldata.licence_step:licence", "drops documents of forbidden classes of licences"),
     # Scores by models (smoldata.scoring).
     "encoder_score": StepSpec(

@@ -115,6 +115,14 @@ class WordSplitter:
         self._last = self._split(text)
         return self._last
 
+    def split_chunks(self, chunks: list[str]) -> Split:
+        """Return the words of chunks with one space between them, none of which holds white space."""
+        if self._is_full():
+            self._forget()
+        if self._rules is None:
+            return self._stock_split(" ".join(chunks))
+        return self._split_into(chunks, None)
+
     def _is_full(self) -> bool:
         return (
             len(self._chunks) >= self._most_chunks
@@ -125,12 +133,15 @@ class WordSplitter:
     def _split(self, text: str) -> Split:
         if self._rules is None:
             return self._stock_split(text)
-        chunks = text.split()
+        return self._split_into(text.split(), text)
+
+    def _split_into(self, chunks: list[str], text: str | None) -> Split:
+        """Split chunks of a text, by default the text with one space between them."""
         units = self._units(text, chunks)
         numbers = None if units is None else self._number(units)
         if numbers is None:
-            return self._stock_split(text)
-        return Split(text, self._flatten(numbers), plain=units is chunks)
+            return self._stock_split(" ".join(chunks) if text is None else text)
+        return Split(text or "", self._flatten(numbers), plain=units is chunks)
 
     def _stock_split(self, text: str) -> Split:
         words = self._stock.word_tokenize(text)
@@ -182,7 +193,7 @@ class WordSplitter:
                 column = getattr(self, name)
                 setattr(self, name, np.concatenate([column, np.zeros(2 * chunks, column.dtype)]))
 
-    def _units(self, text: str, chunks: list[str]) -> list[str] | None:
+    def _units(self, text: str | None, chunks: list[str]) -> list[str] | None:
         """Return ``chunks`` or, where spaCy may look over a space of the text, chunks joined there.
 
         None if spaCy refuses a chunk.
@@ -198,7 +209,7 @@ class WordSplitter:
             return chunks
         pairs = zip(suspects.tolist(), rows[suspects].tolist(), columns[suspects].tolist(), strict=True)
         links = [place for place, row, column in pairs if self._joins((row, column), chunks, place)]
-        return self._joined(text, chunks, links) if links else chunks
+        return self._joined(" ".join(chunks) if text is None else text, chunks, links) if links else chunks
 
     def _joins(self, pair: tuple[int, int], chunks: list[str], place: int) -> bool:
         """Return whether a sequence of tokens could reach over the white space after chunk ``place``."""

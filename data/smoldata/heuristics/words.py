@@ -77,6 +77,8 @@ class WordTable:
         self.words: list[str] = []
         self.length = np.zeros(_LEAST, np.int64)
         """Characters of a word."""
+        self.size = np.zeros(_LEAST, np.int64)
+        """Bytes of a word in UTF-8."""
         self.is_word = np.zeros(_LEAST, np.bool_)
         """A word has a character that is no symbol."""
         self.has_letter = np.zeros(_LEAST, np.bool_)
@@ -112,6 +114,9 @@ class WordTable:
             self._grow(2 * end)
         symbols = self._symbols
         self.length[first:end] = [len(word) for word in fresh]
+        self.size[first:end] = [
+            len(word) if word.isascii() else len(word.encode("utf-8", "surrogatepass")) for word in fresh
+        ]
         self.is_word[first:end] = [word.isalnum() or not symbols.issuperset(word) for word in fresh]
         self.has_letter[first:end] = [word.isalpha() or any(map(str.isalpha, word)) for word in fresh]
         self.hash[first:end] = hash_words(fresh)
@@ -123,7 +128,7 @@ class WordTable:
         return np.fromiter(map(self.numbers.__getitem__, words), np.int64, len(words))
 
     def _grow(self, size: int) -> None:
-        for name in ("length", "is_word", "has_letter", "hash"):
+        for name in ("length", "size", "is_word", "has_letter", "hash"):
             column = getattr(self, name)
             longer = np.zeros(size, column.dtype)
             longer[: len(column)] = column
