@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from smoldata.console import run_command
+from smoltrain.ablate_cli import ablate_app
 from smoltrain.nanotron.cli import app as nanotron_app
 from smoltrain.nanotron.cli import doctor
 from smoltrain.post.cli import post_app
@@ -21,6 +22,7 @@ app = typer.Typer(
 ledger_app = typer.Typer(no_args_is_help=True, help="What a run consumed, against what was planned.")
 app.add_typer(ledger_app, name="ledger")
 app.add_typer(post_app, name="post")
+app.add_typer(ablate_app, name="ablate")
 app.add_typer(nanotron_app, name="nanotron")
 app.command()(doctor)
 app.command()(spike)

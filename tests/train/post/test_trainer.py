@@ -2,12 +2,10 @@
 
 import math
 from collections import Counter as Multiset
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -15,91 +13,19 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
 from smoldata.errors import InputError
-from smoltrain.hyperparameters import ModelSize
-from smoltrain.model import build_config, build_model, load_model
+from smoltrain.model import load_model
 from smoltrain.post.adapters import Adapter
 from smoltrain.post.counting import Counter
-from smoltrain.post.data import RowsData, build_rows
+from smoltrain.post.data import RowsData
 from smoltrain.post.phases import phase_named
 from smoltrain.post.recipe import load_rows_recipe
 from smoltrain.post.schemas import Conversation, Message
-from smoltrain.post.sources import FolderSource
 from smoltrain.post.trainer import Job, make_trainer, run_phase, whole_checkpoints
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
-SIZE = ModelSize(32, 64, 4, 2, 1, learning_rate=1e-2)
-SYSTEM = {"role": "system", "content": "/system_override Be brief."}
-"""Short: the default instructions would be most of each row."""
-
-
-def turns(*contents: str) -> list[dict[str, str]]:
-    roles = ("user", "assistant")
-    return [SYSTEM, *({"role": roles[n % 2], "content": text} for n, text in enumerate(contents))]
-
-
-def with_tool(number: int) -> list[dict[str, str]]:
-    call = {
-        "role": "assistant",
-        "content": f'<tool_call>\n{{"name": "f", "arguments": {{"x": {number}}}}}\n</tool_call>',
-    }
-    result = {"role": "tool", "content": f"secret {number}"}
-    return [
-        SYSTEM,
-        {"role": "user", "content": "Call."},
-        call,
-        result,
-        {"role": "assistant", "content": "Done."},
-    ]
-
-
-PLAIN = [{"messages": turns(f"Say {n}", f"It is {n}. " * (1 + n % 5), "More", f"{n}!")} for n in range(20)]
-TOOLS = [{"messages": with_tool(n)} for n in range(6)]
-DEEP = [{"messages": turns(f"Why {n}?", f"<think>\nBecause {n}.\n</think>\nSo {n}.")} for n in range(12)]
-PAIRS = [
-    {
-        "chosen": turns(f"Pick {n}", f"right {n}"),
-        "rejected": turns(f"Pick {n}", f"wrong {n + 1}"),
-        "prompt": "x",
-    }
-    for n in range(24)
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning"),
+    pytest.mark.usefixtures("one_thread"),
 ]
-ROWS = {
-    "mid": {"OpenThoughts3_1.2M": DEEP, "Llama_Nemotron_Post_Training_Dataset_reasoning_r1": PLAIN},
-    "sft": {"xlam_traces_no_think": TOOLS, "table_gpt_no_think": PLAIN, "s1k_1.1_think": DEEP},
-    "apo": {"llama_3.1_tulu_3_8b_preference_mixture_no_think": PAIRS},
-}
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("base")
-    config = build_config(SIZE, vocab_size=264, eos_id=256, sequence_length=256, rope_theta=1e4)
-    build_model(config, seed=1).save_pretrained(folder)  # type: ignore[operator]
-    return folder
-
-
-@pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory, tokenizer: Path) -> dict[str, RowsData]:
-    root = tmp_path_factory.mktemp("rows")
-    found = {}
-    for phase, subsets in ROWS.items():
-        recipe = load_rows_recipe(phase)
-        for name, values in subsets.items():
-            path = root / "raw" / recipe.config / f"{name}.parquet"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            pq.write_table(pa.Table.from_pylist(values), path)
-        found[phase] = build_rows(
-            recipe, FolderSource(root / "raw", recipe), root / phase, tokenizer=tokenizer
-        )
-    return found
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def job(name: str, base: Path, rows: dict[str, RowsData], tokenizer: Path, out: Path, **changes: Any) -> Job:

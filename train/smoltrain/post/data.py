@@ -20,7 +20,6 @@ import pyarrow.parquet as pq
 from smoldata.console import progress
 from smoldata.files import (
     atomic_path,
-    code_digest,
     digest_values,
     remove_leftovers,
     single_writer,
@@ -110,7 +109,7 @@ def build_rows(
         fraction_text(validation),
         sets.digest if sets else "",
         xxh3_128(tokenizer / "tokenizer.json"),
-        code_digest([Path(__file__).parent]),
+        _code(),
     )
     with single_writer(folder):
         found = read_rows(folder)
@@ -119,6 +118,12 @@ def build_rows(
         (folder / FACTS).unlink(missing_ok=True)
         remove_leftovers(folder)
         return _Build(recipe, source, folder, Counter(tokenizer, recipe), sets, validation).run(key)
+
+
+def _code() -> list[str]:
+    """Return digests of the modules that decide a row's bytes."""
+    names = ("recipe", "schemas", "cleaning", "counting", "data", "template")
+    return [xxh3_128(Path(__file__).with_name(f"{name}.py")) for name in names]
 
 
 def read_rows(folder: Path) -> RowsData | None:

@@ -28,7 +28,7 @@ RECORD = "merge.json"
 _INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
 _SHARD_BYTES = 1 << 30
-_SIDE_FILES = (
+SIDE_FILES = (
     "generation_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
@@ -220,7 +220,7 @@ _ROWS = 1024
 
 def _copy_sides(source: Path, folder: Path) -> None:
     shutil.copyfile(source / "config.json", folder / "config.json")
-    for name in _SIDE_FILES:
+    for name in SIDE_FILES:
         if (source / name).is_file():
             shutil.copyfile(source / name, folder / name)
 

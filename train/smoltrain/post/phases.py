@@ -51,9 +51,9 @@ _BLOG = {
     "apo": _PUBLISHED["apo"],
 }
 _TINY = {
-    "mid": replace(_BLOG["mid"], learning_rate=3e-3, max_length=1024, batch=2, steps=16, max_grad_norm=1.0),
-    "sft": replace(_BLOG["sft"], learning_rate=3e-3, max_length=1024, batch=2, steps=32, max_grad_norm=1.0),
-    "apo": replace(_BLOG["apo"], learning_rate=3e-4, max_length=512, batch=2, steps=16, max_grad_norm=1.0),
+    "mid": replace(_BLOG["mid"], learning_rate=1e-2, max_length=512, batch=2, steps=8, max_grad_norm=1.0),
+    "sft": replace(_BLOG["sft"], learning_rate=1e-2, max_length=512, batch=2, steps=16, max_grad_norm=1.0),
+    "apo": replace(_BLOG["apo"], learning_rate=1e-3, max_length=512, batch=2, steps=8, max_grad_norm=1.0),
 }
 """Ours: for the tiny model of `make train`, in minutes on two cores."""
 

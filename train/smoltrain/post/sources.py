@@ -17,7 +17,6 @@ import pyarrow.parquet as pq
 from smoldata.errors import SourceError
 from smoldata.files import (
     atomic_path,
-    code_digest,
     digest_values,
     remove_leftovers,
     single_writer,
@@ -142,7 +141,10 @@ def sample_folder(build: Path) -> Path:
     from smoltrain.post.schemas import MESSAGES
 
     folder = build / "sample" / "post" / "raw"
-    key = digest_values([pin.sha256 for pin in sample_pins()], code_digest([Path(__file__).parent]))
+    code = [
+        xxh3_128(Path(__file__).with_name(name)) for name in ("sample.py", "sample_calls.py", "sources.py")
+    ]
+    key = digest_values([pin.sha256 for pin in sample_pins()], code)
     manifest = folder / _MANIFEST
     with single_writer(folder):
         if manifest.is_file() and f'"{key}"' in manifest.read_text(encoding="utf-8"):

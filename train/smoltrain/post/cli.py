@@ -1,0 +1,225 @@
+"""``smoltrain post``: plan, run, merge, chat and serve. Nothing heavy is imported before a command runs."""
+
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from smoltrain.post.recipe import Share
+
+post_app = typer.Typer(no_args_is_help=True, help="Post-training: mid-training, SFT, APO, merge, chat.")
+
+BuildOption = Annotated[Path, typer.Option(help="The build folder.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
+
+
+@post_app.command()
+def plan(
+    recipe: Annotated[str, typer.Argument(help="mid, sft, apo, or a recipe file of unit: rows.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Print the rows and tokens that a recipe takes of the published subsets; no data is needed.
+
+    Example: smoltrain post plan sft
+    """
+    import json
+
+    from smoldata.console import table
+    from smoltrain.post.recipe import load_rows_recipe, shares
+
+    found = shares(load_rows_recipe(recipe))
+    if as_json:
+        rows = [
+            {
+                "subset": one.subset.name,
+                "mode": one.subset.mode,
+                "weight": str(one.subset.weight),
+                "rows": one.rows,
+                "taken": one.taken,
+                "tokens": None if one.tokens is None else str(one.tokens),
+            }
+            for one in found
+        ]
+        print(json.dumps(rows, indent=2))
+        return
+    cells = []
+    for one in found:
+        subset = one.subset
+        cells.append([subset.name, subset.mode, subset.weight, _count(one.rows), *_sums([one])])
+    for mode in dict.fromkeys(one.subset.mode for one in found):
+        part = [one for one in found if one.subset.mode == mode]
+        cells.append([f"({mode})", mode, "", "", *_sums(part)])
+    columns = ["subset", "mode", "weight", "rows", "taken", "M tokens"]
+    table(recipe, columns, cells, right=["weight", "rows", "taken", "M tokens"])
+
+
+def _count(value: int | None) -> str:
+    return "unknown" if value is None else f"{value:,}"
+
+
+def _sums(shares: "Sequence[Share]") -> tuple[str, str]:
+    """Return rows taken and million tokens of subsets; unknown if one of them is."""
+    rows = None if None in [one.taken for one in shares] else sum(one.taken or 0 for one in shares)
+    if None in [one.tokens for one in shares]:
+        return _count(rows), "unknown"
+    tokens = sum((one.tokens or Fraction(0) for one in shares), Fraction(0))
+    return _count(rows), f"{float(tokens / 10**6):,.2f}"
+
+
+@post_app.command()
+def run(
+    build: BuildOption = Path("build"),
+    base: Annotated[
+        Path | None, typer.Option(help="Checkpoint to start from [default: the newest of `make train`].")
+    ] = None,
+    profile: Annotated[str, typer.Option(help="sample (offline) or hub (the published dataset).")] = "sample",
+    preset: Annotated[str, typer.Option(help="tiny, or the published schedules: blog, recipe.")] = "tiny",
+    steps: Annotated[int | None, typer.Option(min=2, help="Steps of every phase, not the preset's.")] = None,
+    rows: Annotated[
+        Path | None,
+        typer.Option(help="A folder of Parquet rows in the hub's layout, instead of the profile's."),
+    ] = None,
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="A tokenizer folder of one's own, with SmolLM3's control tokens.")
+    ] = None,
+    evaluations: Annotated[
+        list[Path] | None, typer.Option(help="Evaluation sets: rows that hold something of them are dropped.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Mid-train, fine-tune, optimize preferences and merge; go on where an earlier run stopped.
+
+    Example: smoltrain post run --build build
+    """
+    import json
+
+    from smoldata.console import say, table
+    from smoldata.errors import InputError
+    from smoltrain.cli import need_torch
+
+    if profile not in {"sample", "hub"}:
+        raise InputError(f"unknown profile {profile!r}; profiles are sample and hub")
+    need_torch()
+    from smoltrain.post.pipeline import Asked, newest_base, posttrain
+
+    asked = Asked(
+        build,
+        base or newest_base(build),
+        profile,
+        preset,
+        tuple(evaluations or ()),
+        steps=steps,
+        rows=rows,
+        tokenizer=tokenizer,
+        validation=Fraction(1, 20) if profile == "sample" else Fraction(1, 1000),
+    )
+    facts = posttrain(asked)
+    if as_json:
+        print(json.dumps({"run": str(asked.run), **facts}, indent=2))
+        return
+    cells = []
+    for name, one in facts["measures"].items():
+        won = {wins["mode"]: f"{wins['won']} of {wins['pairs']}" for wins in one["wins"]}
+        cells += [
+            [name, part["mode"], f"{part['loss']:.4f}", won.get(part["mode"], "")] for part in one["heldout"]
+        ]
+    table(
+        "after each step",
+        ["checkpoint", "mode", "held-out loss", "pairs won"],
+        cells,
+        right=["held-out loss"],
+    )
+    say(f"page: {asked.run / 'post.html'}\nmodel: {asked.run / 'merged'}")
+
+
+@post_app.command("merge")
+def merge_command(
+    parts: Annotated[list[str], typer.Argument(help="folder=weight; no weights: a soup of equal parts.")],
+    out: Annotated[Path, typer.Option(help="The result's folder.")],
+    engine: Annotated[str, typer.Option(help="stream (ours) or mergekit.")] = "stream",
+) -> None:
+    """Merge checkpoints by their weighted mean; weights are exact and sum to 1.
+
+    Example: smoltrain post merge runs/soup=0.9 runs/mid=0.1 --out runs/merged
+    """
+    from typing import Literal, cast
+
+    from smoldata.console import say
+    from smoldata.errors import InputError
+    from smolmix.literals import parse_share
+    from smoltrain.post.merge import Ingredient, merge, soup
+
+    if engine not in {"stream", "mergekit"}:
+        raise InputError(f"unknown engine {engine!r}; engines are stream and mergekit")
+    weighted = ["=" in part for part in parts]
+    if any(weighted) and not all(weighted):
+        raise InputError("give every checkpoint a weight (folder=0.9), or none")
+    if all(weighted):
+        split = [part.rpartition("=") for part in parts]
+        ingredients = [Ingredient(Path(folder), parse_share(weight)) for folder, _, weight in split]
+    else:
+        ingredients = soup([Path(part) for part in parts])
+    merge(ingredients, out, engine=cast('Literal["stream", "mergekit"]', engine))
+    say(f"wrote {out}")
+
+
+ModelOption = Annotated[
+    Path | None, typer.Option(help="Checkpoint [default: the newest merged one of --build].")
+]
+
+
+@post_app.command()
+def chat(
+    build: BuildOption = Path("build"),
+    model: ModelOption = None,
+    thinking: Annotated[bool, typer.Option("--think/--no-think", help="The mode to begin in.")] = True,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest reply.")] = 256,
+) -> None:
+    """Talk to a post-trained checkpoint in the terminal, or through a pipe, a line a turn.
+
+    Example: echo "Hello" | smoltrain post chat --no-think
+    """
+    import sys
+
+    from smoldata.console import out
+    from smoltrain.cli import need_torch
+
+    need_torch()
+    from smoltrain.post.talk import open_chat, talk
+
+    chat = open_chat(model or newest_merged(build), thinks=thinking, max_new_tokens=max_new_tokens)
+    talk(chat, iter(sys.stdin), lambda text: out.print(text, markup=False))
+
+
+@post_app.command()
+def serve(
+    build: BuildOption = Path("build"),
+    model: ModelOption = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "localhost",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+    thinking: Annotated[bool, typer.Option("--think/--no-think", help="The default mode.")] = True,
+) -> None:
+    """Serve a post-trained checkpoint behind the OpenAI API, with tool calls as tool_calls.
+
+    Example: smoltrain post serve --port 8000
+    """
+    from smoltrain.cli import need_torch
+
+    need_torch()
+    from smoltrain.post.talk import serve as become_server
+
+    become_server(model or newest_merged(build), host, port, thinks=thinking)
+
+
+def newest_merged(build: Path) -> Path:
+    """Return the newest merged checkpoint of a build folder; raises :class:`InputError` if there is none."""
+    from smoldata.errors import InputError
+
+    found = sorted(build.glob("*/post/runs/*/merged/merge.json"), key=lambda path: path.stat().st_mtime_ns)
+    if not found:
+        raise InputError(f"there is no post-trained model in {build}; make one with `make posttrain`")
+    return found[-1].parent
