@@ -7,6 +7,7 @@ last step of *this* stage, so that a launch stops there and saves; the learning-
 absolute steps of the whole curriculum, so it does not depend on that. Cost: milliseconds.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -22,6 +23,9 @@ from smolmix.nanotron_traps import Note, traps
 
 Plan = Mapping[str, Any]
 SHARDS_FOLDER = "s3-shards"  # nanotron refuses a local folder without the letters "s3" in its path
+
+_OWN_SETTINGS = ("long_context_32k", "long_context_64k", "mid")
+"""Stages of templates/nanotron.yaml with settings of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +123,8 @@ def _base(published: dict[str, Any], plan: Plan, new_lineage: bool, launch: Laun
     values: dict[str, Any] = published["base"]
     if new_lineage or plan["name"].startswith("long_context"):
         values = _merge(values, published["long_context"])
-    values = _merge(
-        values, published.get(plan["name"], {}) if plan["name"].startswith("long_context") else {}
-    )
+    if plan["name"] in _OWN_SETTINGS:
+        values = _merge(values, published[plan["name"]])
     return _merge(values, published["debug"]) if launch.model == "debug" else values
 
 
@@ -201,7 +204,9 @@ def _set_steps(
     scheduler = values["optimizer"]["learning_rate_scheduler"]
     warmup = min(scheduler["lr_warmup_steps"], max(1, total // 100))
     if scheduler["lr_decay_style"] == "cosine":
-        warmup = min(scheduler["lr_warmup_steps"], max(1, total // 20))
+        share = published["warmup_shares"].get(plan["name"])
+        least = min(scheduler["lr_warmup_steps"], max(1, total // 20))
+        warmup = math.ceil(total * Fraction(share)) if share else least
         starting, decay = max(1, warmup), max(1, total - warmup)
     else:
         starting = total - decay + 1

@@ -94,6 +94,20 @@ def test_long_context_is_a_new_lineage(released: list[Any]) -> None:
     assert model.attn_implementation == "llama3_ring_attention"
 
 
+def test_mid_training_goes_on_from_the_long_context_model(released: list[Any]) -> None:
+    before = [*released, full_plan("long_context_64k", released[2], steps=22_000, sequence=65_536, batch=36)]
+    mid = full_plan("mid", before[-1], steps=33_378, sequence=32_768, batch=128)
+    config = emit(mid, before).config
+    assert config.gpus == 64
+    assert config.model.architecture.rope_theta == 5_000_000.0
+    optimizer = config.optimizer
+    assert (optimizer.clip_grad, optimizer.weight_decay) == (0.2, 0.0)
+    schedule = optimizer.learning_rate_scheduler
+    assert (schedule.lr_warmup_steps, schedule.lr_decay_starting_step) == (1002, 1002)  # 3 %, rounded up
+    assert (schedule.learning_rate, schedule.min_decay_lr, schedule.lr_decay_style) == (2e-5, 2e-6, "cosine")
+    assert config.parallelism.recompute_layer
+
+
 def test_weights_and_folders_come_from_the_plan(stage2_plan: dict[str, Any], built: Path) -> None:
     stage1 = yaml.safe_load((built / "sample/plans/stage1-blog/plan.json").read_text("utf-8"))
     emitted = emit(stage2_plan, [stage1], Launch(model="debug"))
