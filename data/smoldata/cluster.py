@@ -11,8 +11,10 @@ command is: finished tasks are kept.
 
 import difflib
 import inspect
+import os
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -106,29 +108,67 @@ def _run(kind: Kind, options: dict[str, Any], workers: int, jobs: Sequence[Job])
     if kind == "slurm":
         # What waits for a rank that failed would wait for ever.
         shared["sbatch_args"] = {**(options.get("sbatch_args") or {}), "kill-on-invalid-dep": "yes"}
-    names = {step: {"job_name": step} if kind == "slurm" else {} for step in ("documents", "publish")}
+    first_options = dict(shared, job_name="documents") if kind == "slurm" else shared
     first = executor(
         [BuildTasks(jobs)],
         tasks=len(all_tasks(jobs)),
         workers=workers,
         logging_dir=str(base / "tasks"),
-        **shared,
-        **names["documents"],
+        **first_options,
     )
-    last = executor(
+    if kind == "ray":
+        # As a job that depends on the first, it would wait for ever after a failure.
+        with _ranks_in_their_actors():
+            first.run()
+        list(PublishSources(jobs).run())
+        return
+    executor(
         [PublishSources(jobs)],
         tasks=1,
         logging_dir=str(base / "publish"),
         depends=first,
+        job_name="publish",
         **shared,
-        **names["publish"],
+    ).run()
+    say(
+        f"submitted {len(all_tasks(jobs))} tasks to Slurm; logs in {base}; after a failure run the same "
+        "command again"
     )
-    last.run()
-    if kind == "slurm":
-        say(
-            f"submitted {len(all_tasks(jobs))} tasks to Slurm; logs in {base}; after a failure run the same "
-            "command again"
-        )
+
+
+class RankInActor:
+    """Runs ranks in the Ray actor's own process.
+
+    datatrove's runs them in a pool inside the actor, which waits for ever when its process is killed. Here
+    the actor dies with the rank, Ray notices, and datatrove runs the rank again (up to three times).
+    """
+
+    def get_node_ip(self) -> str:
+        """Return the address of the node."""
+        import ray
+
+        return str(ray.util.get_node_ip_address())
+
+    def run_for_rank(self, executor: Any, ranks: Sequence[int], node_ips: Sequence[str], node: int) -> Any:
+        """Run ``ranks`` one after the other; return datatrove's statistics of the last."""
+        os.environ["RAY_NODELIST"] = ",".join(node_ips)
+        os.environ["RAY_NODEID"] = str(node)
+        stats = None
+        for number, rank in enumerate(ranks, 1):
+            stats = executor._run_for_rank(rank, number, node_rank=-1)  # noqa: SLF001 - datatrove's entry point
+        return stats
+
+
+@contextmanager
+def _ranks_in_their_actors() -> Iterator[None]:
+    from datatrove.executor import ray as datatrove_ray
+
+    stock = datatrove_ray.RankWorker
+    datatrove_ray.RankWorker = RankInActor
+    try:
+        yield
+    finally:
+        datatrove_ray.RankWorker = stock
 
 
 def _absolute(job: Job) -> Job:

@@ -1,9 +1,9 @@
 """Identifiers of Software Heritage -> file contents, blob by blob, each checked against its identifier.
 
 the-stack-v2 and stack-edu list ``blob_id`` and ``src_encoding``; the contents lie gzipped in Software
-Heritage's public bucket, one object a blob, named by its sha1. 32 are fetched at a time; a transient fault is
-tried again, up to three times with growing pauses (an S3 client tries again by itself, too). A bulk download needs an agreement with Software Heritage
-and INRIA.
+Heritage's public bucket, one object a blob, named by its sha1. 32 are fetched at a time. A transient fault is
+tried again, up to three times with growing pauses (an S3 client tries again by itself, too). A bulk download
+needs an agreement with Software Heritage and INRIA.
 """
 
 import gzip

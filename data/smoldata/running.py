@@ -43,7 +43,10 @@ def run_pipeline(
     """
     recipe = load_pipeline(which, parameters, language=language)
     source = source_of(recipe, name or recipe.name, language, columns or {})
-    files = tuple(input_files(inputs))
+    inside = f"{output.absolute()}/"
+    files = tuple(
+        raw for raw in input_files(inputs) if not str(Path(raw.address).absolute()).startswith(inside)
+    )
     with single_writer(output):
         remove_leftovers(output)
         job = make_job(source, recipe, files, output, output / ".work", tasks, limit or Limit())

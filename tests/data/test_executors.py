@@ -75,7 +75,7 @@ def test_ray_with_a_killed_worker(wanted: dict[str, bytes], tmp_path: Path) -> N
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
         job = job_of(tmp_path / "raw", tmp_path / "out", tmp_path / "mark", 3)
-        build_jobs([job], 2, runner("ray", {}, 2))
+        build_jobs([job], 2, runner("ray", {"mem_per_cpu_gb": "1"}, 2))
     finally:
         ray.shutdown()
     assert (tmp_path / "mark").exists(), "no worker was killed"
