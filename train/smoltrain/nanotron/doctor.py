@@ -22,6 +22,11 @@ from smoltrain.nanotron.commands import package_folders
 SOURCES_SHA256 = "ac757f56db3261797948df4eff5bc54dbff6437729fe3bc956c2f5d370ca3f4d"
 """Of run_train.py and src/nanotron/**/*.py at the pinned commit, as :func:`sources_digest` takes it."""
 
+_BLEND_FIX = (
+    "where it crashes (exit code -11), two C++ libraries are loaded: start with "
+    "LD_PRELOAD=$(g++ -print-file-name=libstdc++.so.6); or use our loader, which needs no extension"
+)
+
 State = Literal["ok", "missing", "note"]
 Found = Mapping[str, Any]
 
@@ -160,7 +165,7 @@ def _stock_loader(found: Found) -> Iterator[Finding]:
     yield Finding(f"{about}: compiler", state, seen, fix)
     if "blend" in found:
         broken = found["blend"]
-        fix = "use our loader (`smoltrain nanotron run`): it needs no extension" if broken else ""
+        fix = _BLEND_FIX if broken else ""
         yield Finding(
             f"{about}: blending", "missing" if broken else "ok", broken or "7 and 3 of 10, as asked", fix
         )
