@@ -17,6 +17,7 @@ PROFILE ?= sample
 BUDGET  ?=
 BUILD   ?= build
 MAX_TOKENS ?= 1024
+PORT    ?= 8000
 
 # Company networks: trust what the system trusts, as pip does.
 export UV_SYSTEM_CERTS ?= 1
@@ -48,6 +49,17 @@ train: $(STAMPS)/train ## train a tiny SmolLM3 on the bundle of a stage, on this
 
 eval: $(STAMPS)/train ## held-out loss of the trained model, per source: MAX_TOKENS=1024 of each
 	@$(BIN)/smoleval heldout --build "$(BUILD)" --max-tokens $(MAX_TOKENS)
+
+##@ Post-training
+posttrain: $(STAMPS)/train ## mid-training, SFT, APO and merge on the tiny model, with a page: [PRESET=tiny|blog|recipe PROFILE=sample|hub]
+	@ls "$(BUILD)"/*/runs/*/checkpoints/step-*/state.json >/dev/null 2>&1 || $(MAKE) train STAGE="$(or $(STAGE),2)"
+	@$(BIN)/smoltrain post run --build "$(BUILD)" --profile "$(PROFILE)" --preset "$(or $(PRESET),tiny)"
+
+chat: $(STAMPS)/train ## talk to the post-trained model in the terminal: /think and /no_think change the mode
+	@$(BIN)/smoltrain post chat --build "$(BUILD)"
+
+serve: $(STAMPS)/train ## serve it behind the OpenAI API, tool calls as tool_calls: PORT=8000
+	@$(BIN)/smoltrain post serve --build "$(BUILD)" --port "$(PORT)"
 
 ##@ Development
 test: $(STAMPS)/dev $(STAMPS)/train ## run the tests that need no root and no server
@@ -119,4 +131,4 @@ locks: $(STAMPS)/uv ## compile the locks anew from pyproject.toml
 help: ## print the targets
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z][a-z-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: mixture sql report handoff verify train eval test test-system test-nanotron lint docs docs-check bench clean setup setup-curate setup-train setup-dev locks help
+.PHONY: mixture sql report handoff verify train eval posttrain chat serve test test-system test-nanotron lint docs docs-check bench clean setup setup-curate setup-train setup-dev locks help
