@@ -70,6 +70,7 @@ def write_catalog(build: Path, registry: Registry | None = None) -> Path:
     with (
         atomic_path(path) as temporary,
         _disk_refusals(temporary),
+        _empty(temporary),
         duckdb.connect(str(temporary)) as connection,
     ):
         connection.execute("SET file_search_path = ?", [str(build)])
@@ -90,6 +91,14 @@ def write_catalog(build: Path, registry: Registry | None = None) -> Path:
         _create_lookups(connection, plans)
         connection.execute("COMMIT")
     return path
+
+
+@contextmanager
+def _empty(temporary: Path) -> Iterator[None]:
+    """Start from nothing: a killed run of the same process number (usual in containers) left its file."""
+    for path in (temporary, Path(f"{temporary}.wal")):
+        path.unlink(missing_ok=True)
+    yield
 
 
 @contextmanager

@@ -152,13 +152,16 @@ def report(
 
     Example: smolmix report
     """
+    from smoldata.files import remove_leftovers, single_writer, storage_errors
     from smolmix.catalog import write_catalog
     from smolmix.report import write_report
 
     if not any(build_folder.glob("*/plans")):
         raise InputError(f"nothing is planned in {build_folder}; run `make mixture STAGE=2` first")
-    print(write_catalog(build_folder))
-    print(write_report(build_folder))
+    with storage_errors(build_folder), single_writer(build_folder):
+        remove_leftovers(build_folder)
+        print(write_catalog(build_folder))
+        print(write_report(build_folder))
 
 
 @app.command()

@@ -53,7 +53,12 @@ def _tables(ledger: Path) -> Iterator[Any]:
                 for number in range(file.num_row_groups):
                     yield file.read_row_group(number, columns=list(_COLUMNS))
         except (OSError, pa.ArrowException) as error:
-            raise InputError(f"cannot read the ledger {path}: {error}") from error
+            raise InputError(f"cannot read the ledger {path}: {_told(path, error)}") from error
+
+
+def _told(path: Path, error: Exception) -> str:
+    what = error if path.exists() else "there is no such file"
+    return f"{what}; give a run's ledger/ folder or one of its segments"
 
 
 def _compare(ledger: Path, plan: Plan, table: Any, first: int) -> None:

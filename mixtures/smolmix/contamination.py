@@ -97,7 +97,8 @@ def read_report(path: Path) -> list[Match]:
         rows = table.select(REPORT_SCHEMA.names).cast(REPORT_SCHEMA).to_pylist()
     except (OSError, KeyError, ValueError, pa.ArrowException) as error:
         wanted = ", ".join(REPORT_SCHEMA.names)
-        raise InputError(f"cannot read the report {path}: {error}; it needs the columns {wanted}") from error
+        what = error if Path(path).exists() else "there is no such file"
+        raise InputError(f"cannot read the report {path}: {what}; it needs the columns {wanted}") from error
     version = (table.schema.metadata or {}).get(b"format_version", b"none").decode()
     if version != FORMAT_VERSION:
         raise IntegrityError(f"{path} has format_version {version}; this version reads {FORMAT_VERSION}")

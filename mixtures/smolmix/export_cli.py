@@ -102,7 +102,7 @@ def export(
 
 def staging(
     disk: Annotated[str, typer.Option(help="What a node's disk may hold: 2T, 1.5TB, 800GiB.")],
-    nodes: Annotated[int, typer.Option(help="Nodes that share each batch equally.")],
+    nodes: Annotated[int, typer.Option(min=1, help="Nodes that share each batch equally.")],
     bundle: BundleOption = None,
     plan: PlanOption = None,
     ahead: Annotated[int, typer.Option(help="Steps before its first use that a shard is fetched.")] = 200,

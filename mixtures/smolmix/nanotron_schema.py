@@ -330,18 +330,27 @@ class NanotronConfig(_Strict):
         return one.dp * one.tp * one.pp * one.context_parallel_size * one.expert_parallel_size
 
 
-def parse_config(values: Any) -> NanotronConfig:
+def parse_config(values: Any, label: str = "nanotron configuration") -> NanotronConfig:
     """Check parsed YAML; raise :class:`InputError` with every wrong key and its place."""
+    if not isinstance(values, dict):
+        raise InputError(
+            f"{label} holds {type(values).__name__}, not a mapping: a nanotron configuration has sections "
+            "such as `data_stages` and `tokens`"
+        )
     try:
         return NanotronConfig.model_validate(values)
     except ValidationError as error:
-        places = (f"{'.'.join(map(str, one['loc'])) or 'file'}: {one['msg']}" for one in error.errors())
-        raise InputError("nanotron configuration: " + "; ".join(places)) from error
+        places = [f"{'.'.join(map(str, one['loc'])) or 'file'}: {one['msg']}" for one in error.errors()]
+        raise InputError(f"{label}: {'; '.join(places)}; nanotron refuses the file for that too") from error
 
 
 def load_config(path: Path) -> NanotronConfig:
     """Read and check a nanotron YAML file (safe loader)."""
     try:
-        return parse_config(yaml.safe_load(Path(path).read_text("utf-8")))
+        return parse_config(yaml.safe_load(Path(path).read_text("utf-8")), str(path))
+    except FileNotFoundError as error:
+        raise InputError(f"there is no {path}; give a nanotron configuration, a bundle or a plan") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path} cannot be read as YAML: {error}") from error
+        raise InputError(
+            f"{path} cannot be read as YAML: {error}; is it a nanotron configuration?"
+        ) from error

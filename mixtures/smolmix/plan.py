@@ -291,7 +291,9 @@ def load_plan(path: Path | str) -> Plan:
         raise IntegrityError(f"{file} is not JSON ({error}); plan again") from error
     version = data.get("format_version") if isinstance(data, dict) else None
     if version != FORMAT_VERSION:
-        raise IntegrityError(f"{file} has format {version!r}; this version reads {FORMAT_VERSION}")
+        raise IntegrityError(
+            f"{file} has format_version {version!r}, this version reads {FORMAT_VERSION}; plan again"
+        )
     try:
         return _from_json(data, file.parent)
     except (KeyError, TypeError, ValueError) as error:
@@ -309,9 +311,31 @@ def _from_json(data: dict[str, Any], folder: Path) -> Plan:
     values["retraction"] = Retraction(**data["retraction"]) if "retraction" in data else None
     values["findings"] = tuple(Finding(**finding) for finding in data["findings"])
     values["sources"] = tuple(_source_from_json(source) for source in data["sources"])
+    _check_integers("the plan", values, _PLAN_INTEGERS)
     return Plan(**values, folder=folder)
 
 
+_PLAN_INTEGERS: Final = ("sequence_length", "batch_windows", "steps", "start_step", "seed")
+_SOURCE_INTEGERS: Final = (
+    "windows",
+    "tokens",
+    "shards",
+    "base_windows",
+    "offset_windows",
+    "held_back_windows",
+    "first_shard_offset",
+)
+
+
+def _check_integers(what: str, values: dict[str, Any], names: tuple[str, ...]) -> None:
+    for name in names:
+        if type(values[name]) is not int or values[name] < 0:
+            raise ValueError(f"{what} has {name} {values[name]!r}, a whole number of at least 0 is wanted")
+
+
 def _source_from_json(data: dict[str, Any]) -> SourcePlan:
+    _check_integers(str(data["name"]), data, _SOURCE_INTEGERS)
+    if data["capacity_windows"] is not None:
+        _check_integers(str(data["name"]), data, ("capacity_windows",))
     exact = {name: None if data[name] is None else parse_fraction(data[name]) for name in _FRACTIONS}
     return SourcePlan(**{**data, **exact})

@@ -107,7 +107,9 @@ def _number(value: int | None) -> str:
 def diff(
     first: PlanFolder,
     second: PlanFolder,
-    speed: Annotated[int, typer.Option(help="Tokens a second and GPU; 0: that of SmolLM3's own run.")] = 0,
+    speed: Annotated[
+        int, typer.Option(min=0, help="Tokens a second and GPU; 0: that of SmolLM3's own run.")
+    ] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Show what changes from one plan to another: weights, tokens, passes, shards to fetch, GPU-hours.

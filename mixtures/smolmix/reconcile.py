@@ -134,7 +134,10 @@ def read_consumed(ledger: Path, plan: Plan) -> dict[str, int]:
     try:
         table = pq.read_table(ledger, columns=["source"])
     except (OSError, pa.ArrowException) as error:
-        raise InputError(f"cannot read the ledger {ledger}: {error}") from error
+        what = error if Path(ledger).exists() else "there is no such file"
+        raise InputError(
+            f"cannot read the ledger {ledger}: {what}; give a run's ledger/ folder or one of its segments"
+        ) from error
     counted = table.group_by("source").aggregate([([], "count_all")]).to_pydict()
     found = dict(zip(counted["source"], counted["count_all"], strict=True))
     if unknown := sorted(found.keys() - {source.name for source in plan.sources}):

@@ -114,6 +114,8 @@ def read_columns(path: Path, names: Collection[str]) -> Any:
     """
     try:
         return pq.read_table(path, columns=list(names), read_dictionary=["source"], memory_map=True)
+    except FileNotFoundError as error:
+        raise InputError(f"there is no {path}: the plan beside it is not whole; plan again") from error
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"cannot read {path}: {error}; plan again") from error
 

@@ -50,7 +50,8 @@ def load_yaml_text(text: str, label: str) -> LocatedYaml:
         _refuse_aliases_and_tags(text, label)
         node = yaml.compose(text, Loader=_LOADER)
     except yaml.YAMLError as error:
-        raise RecipeError(f"{label} is not valid YAML: {' '.join(str(error).split())}") from error
+        what = " ".join(str(error).split()).replace('in "<unicode string>", ', "in ")
+        raise RecipeError(f"{label} is not valid YAML: {what}; correct it there") from error
     if not isinstance(node, yaml.MappingNode):
         raise RecipeError(f"{label} holds no mapping; a recipe starts with lines such as `name: my-mixture`")
     lines: dict[KeyPath, int] = {}
