@@ -45,6 +45,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--layers", type=int, help="fewer layers, for a trial")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--attention", default="auto")
+    parser.add_argument("--recompute", action="store_true", help="keep only layers' inputs")
+    parser.add_argument("--unmasked", action="store_true", help="do not keep documents apart")
     parser.add_argument("--profile", action="store_true", help="one more step, under the profiler")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     return parser.parse_args()
@@ -63,9 +65,10 @@ def main() -> None:
         sequence_length=bundle.sequence_length,
         rope_theta=50_000.0,
     )
-    compute = replace(Compute.best(asked.device), attention=asked.attention)
+    compute = replace(Compute.best(asked.device), attention=asked.attention, recompute=asked.recompute)
     began = time.monotonic()
-    engine = Engine(lambda: build_model(config, 6), compute, size.learning_rate)
+    masks = not asked.unmasked
+    engine = Engine(lambda: build_model(config, 6), compute, size.learning_rate, document_masks=masks)
     print(f"{compute}, torch {torch.__version__}, built in {time.monotonic() - began:.1f} s", flush=True)
     loader = open_loader(bundle)
     rows = [one_step(engine, loader, step, asked.micro_batch) for step in range(asked.steps)]
@@ -82,7 +85,7 @@ def one_step(engine: Engine, loader: Any, step: int, micro_batch: int) -> dict[s
     began = time.monotonic()
     batch = loader.batch(step)
     read = time.monotonic() - began
-    loss = engine.backward(batch, micro_batch, int(batch.mask.sum()))
+    loss = engine.backward(batch, micro_batch, engine.count(batch))
     norm = engine.update(2e-5)
     values = (loss.item(), float(norm))
     seconds = time.monotonic() - began

@@ -73,7 +73,7 @@ class Engine:
         causal.set_attn_implementation(kind)
         self._line = kind == VARLEN
         if compute.recompute:
-            causal.gradient_checkpointing_enable({"use_reentrant": False})
+            causal.activation_checkpointing_enable({"use_reentrant": False})
         causal.train()
         self._loss = LossModel(self.model)
         self._masters: Masters | None = None
@@ -103,25 +103,25 @@ class Engine:
 
     def backward(self, batch: Batch, micro_batch: int, labels: int) -> torch.Tensor:
         """Add the gradient of the global batch's mean loss over ``labels``; return the loss."""
-        total = torch.zeros((), dtype=torch.float32, device=self.device)
+        total, masks = torch.zeros((), dtype=torch.float32, device=self.device), self._document_masks
         for begin in range(0, len(batch.ids), micro_batch):
-            loss = self._loss(*self._part(batch, slice(begin, begin + micro_batch)))
+            loss = self._loss(*self._part(batch, slice(begin, begin + micro_batch), apart=masks))
             # FSDP takes the mean over processes; the sum of their shares is what is wanted.
             (loss * (self._world.size / labels)).backward()
             total += loss.detach().float()
         return self._world.sum(total) / labels
 
     def evaluate(self, batch: Batch) -> tuple[float, int]:
-        """Return the summed loss of this process's ``batch`` in nats, and its labels; changes nothing."""
+        """Return the summed loss of ``batch`` in nats with documents kept apart, and its labels."""
         with torch.no_grad():
-            loss = self._loss(*self._part(batch, slice(0, len(batch.ids))))
+            loss = self._loss(*self._part(batch, slice(0, len(batch.ids)), apart=True))
         return float(loss), int(batch.mask.sum())
 
     def _part(
-        self, batch: Batch, rows: slice
+        self, batch: Batch, rows: slice, *, apart: bool
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, Documents | None]:
         positions, labels = batch.positions[rows], batch.labels[rows]
-        if self._document_masks:
+        if apart:
             labels = np.where(batch.mask[rows], labels, IGNORED)
         else:
             positions = np.broadcast_to(np.arange(positions.shape[1], dtype=np.int32), positions.shape).copy()
