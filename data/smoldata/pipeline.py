@@ -17,6 +17,7 @@ from datatrove.pipeline.base import PipelineStep
 
 from smoldata.documents import DICTIONARY_COLUMNS, DOCUMENT_SCHEMA
 from smoldata.dropped import Examples
+from smoldata.errors import SourceError
 from smoldata.files import atomic_path, write_json
 from smoldata.heritage import contents_url, with_contents
 from smoldata.kinds import Unrenderable, render_function, renderer
@@ -65,6 +66,7 @@ class StrictReader(PipelineStep):  # type: ignore[misc] # datatrove ships no typ
             for row_number, row, text in self._rows(raw.address):
                 if text is not None:
                     yield self._document(text, row, raw, (number, row_number))
+        self.report.finished = True
 
     def _rows(self, address: str) -> Iterator[tuple[int, dict[str, Any], str | None]]:
         columns = self.source.columns
@@ -214,6 +216,8 @@ class WriteDocuments(PipelineStep):  # type: ignore[misc]
                     writer.write_table(pa.Table.from_pylist(staged.take(), schema=DOCUMENT_SCHEMA))
                 if self.limit.reached(staged.documents, staged.text_bytes):
                     break
+            else:
+                self._refuse_unread()
             rows = staged.take()
             if rows or not staged.documents:
                 writer.write_table(pa.Table.from_pylist(rows, schema=DOCUMENT_SCHEMA))
@@ -224,6 +228,14 @@ class WriteDocuments(PipelineStep):  # type: ignore[misc]
             self.report.on_drop.write(path)
         write_json(counts_path(path), self._counts(staged))
         yield from ()
+
+    def _refuse_unread(self) -> None:
+        """Raise when a step ended although there was more to read: the task is not done."""
+        if not self.report.finished:
+            raise SourceError(
+                f"{self.source}: a step of the pipeline stopped before the end of its input; a step must "
+                "take every document that it is given"
+            )
 
     def _counts(self, staged: "_Staged") -> dict[str, Any]:
         return {

@@ -43,6 +43,8 @@ class Report:
     read: int = 0
     kept: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
+    finished: bool = False
+    """The reader came to the end of its input."""
     on_drop: Callable[[str, Any], None] | None = None
     """Called with (reason, document or None) at each drop: who keeps examples hooks in here."""
 
@@ -246,6 +248,11 @@ def _parquet_rows(
                 for row in _as_rows(batch):
                     yield number, row
                     number += 1
+            if number != file.metadata.num_rows:
+                raise SourceError(
+                    f"{path}: {number:,} rows could be read, its footer says {file.metadata.num_rows:,}; "
+                    "fetch it again"
+                )
         except pa.ArrowException as error:
             raise SourceError(
                 f"{path}: damaged Parquet at row {number:,} or after ({error}); fetch it again"

@@ -1,6 +1,7 @@
 """smoldata run: recipes over files of one's own, from the command line and from Python."""
 
 import bz2
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,29 @@ def first_letter(_settings: Nothing, _context: StepContext) -> Any:
                 yield document
 
     return Keyed()
+
+
+def two(_settings: Nothing, _context: StepContext) -> Any:
+    """Return a step that stops after two documents."""
+    from datatrove.pipeline.base import PipelineStep
+
+    class Two(PipelineStep):  # type: ignore[misc] # datatrove ships no types
+        name, type = "two", "test"
+
+        def run(self, data: Any, _rank: int = 0, _world_size: int = 1) -> Any:
+            yield from itertools.islice(data, 2)
+
+    return Two()
+
+
+def test_a_step_that_stops_early_does_not_pass_for_done(tmp_path: Path) -> None:
+    write_rows(tmp_path / "a.jsonl", [{"text": text} for text in real_texts(5)], "jsonl")
+    recipe = "format_version: 1\nname: mine\ndescription: d\nsource: s\nsteps:\n"
+    recipe += "  - step: tests.data.test_running:two\n"
+    (tmp_path / "mine.yaml").write_text(recipe, encoding="utf-8")
+    with pytest.raises(SourceError, match="stopped before the end of its input"):
+        run_pipeline(str(tmp_path / "mine.yaml"), [str(tmp_path / "a.jsonl")], tmp_path / "out", workers=1)
+    assert not (tmp_path / "out" / "manifest.parquet").exists()
 
 
 def one_a_letter(keys: pl.DataFrame, _settings: Nothing) -> pl.DataFrame:
