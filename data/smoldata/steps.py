@@ -130,6 +130,13 @@ STEPS: dict[str, StepSpec] = {
 }
 
 
+def find_path(base: Path, name: str) -> Path:
+    """Return where a path in a step's settings is: in the recipe's folder, else as it is given."""
+    given = Path(name).expanduser()
+    inside = base / given
+    return inside if inside.exists() else given
+
+
 def step_spec(name: str) -> StepSpec:
     """Return what a step's name stands for; an address ``module:function`` stands for itself.
 

@@ -20,7 +20,7 @@ from smoldata.decontamination.report import Place, listing_rows, token_counter
 from smoldata.decontamination.run import index_of
 from smoldata.dropped import LISTED
 from smoldata.files import xxh3_128
-from smoldata.steps import FILTER_REASON, StepContext, StepSettings
+from smoldata.steps import FILTER_REASON, StepContext, StepSettings, find_path
 
 REASON = "contaminated"
 SCORE = "contamination"
@@ -31,7 +31,7 @@ class DecontaminateSettings(StepSettings):
     """What stands in a recipe."""
 
     benchmarks: list[str] = Field(min_length=1)
-    """Folders or files of evaluation sets, relative to the recipe."""
+    """Folders or files of evaluation sets, in the recipe's folder or anywhere."""
     words: int = Field(default=13, ge=8, le=32)
     least_share: float = Field(default=0.0, ge=0, le=1)
     action: Literal["drop", "mark"] = "drop"
@@ -42,7 +42,7 @@ class DecontaminateSettings(StepSettings):
 
     def paths(self, base: Path) -> tuple[Path, ...]:
         """Return where the evaluation sets are."""
-        return tuple(base / Path(path).expanduser() for path in self.benchmarks)
+        return tuple(find_path(base, path) for path in self.benchmarks)
 
 
 class Decontaminate(PipelineStep):  # type: ignore[misc] # datatrove ships no types

@@ -17,7 +17,7 @@ from smoldata.errors import InputError
 from smoldata.files import xxh3_128
 from smoldata.scoring import encoder, fasttext_models
 from smoldata.scoring.published import HEADS
-from smoldata.steps import FILTER_REASON, StepContext, StepSettings
+from smoldata.steps import FILTER_REASON, StepContext, StepSettings, find_path
 
 Score = Callable[[Sequence[str]], list[dict[str, float]]]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]
@@ -59,7 +59,7 @@ class EncoderSettings(StepSettings):
     name: str
     """Of the score; ``<name>_int`` is the rounded one."""
     model: str
-    """A name of smoldata.scoring.published, a repository on the hub, or a folder relative to the recipe."""
+    """A name of smoldata.scoring.published, a repository on the hub, or a folder."""
     revision: str | None = None
     """Commit on the hub."""
     max_length: int | None = Field(default=None, ge=8)
@@ -68,7 +68,7 @@ class EncoderSettings(StepSettings):
 
     def content(self, base: Path) -> list[str]:
         """Return the digests of a local model's files."""
-        folder = base / self.model
+        folder = find_path(base, self.model)
         return [xxh3_128(path) for path in sorted(folder.glob("*")) if path.is_file()]
 
 
@@ -78,8 +78,8 @@ def encoder_score(settings: EncoderSettings, context: StepContext) -> ScoreStep:
     if model in HEADS:
         head = HEADS[model]
         model, revision, length = head.model, revision or head.revision, length or head.max_length
-    if (context.base / model).is_dir():
-        model = str(context.base / model)
+    if find_path(context.base, model).is_dir():
+        model = str(find_path(context.base, model))
     elif revision is None:
         raise InputError(f"encoder_score: {model} is on the hub: give the `revision` (a commit) to be used")
 
@@ -97,7 +97,7 @@ class FastTextSettings(StepSettings):
     name: str
     """Of the score."""
     model: str
-    """File, relative to the recipe."""
+    """File, in the recipe's folder or anywhere."""
     sha256: Sha256
     label: str = "__label__hq"
     """The label whose probability is the score."""
@@ -105,10 +105,12 @@ class FastTextSettings(StepSettings):
 
 def fasttext_score(settings: FastTextSettings, context: StepContext) -> ScoreStep:
     """Return the step that scores texts with a fastText classifier."""
-    model = fasttext_models.load(context.base / settings.model, settings.sha256, [settings.label])
-    label = settings.label
+    path, label = find_path(context.base, settings.model), settings.label
+    fasttext_models.load(path, settings.sha256, [label])  # what is wrong with it is told before any work
 
     def score(texts: Sequence[str]) -> list[dict[str, float]]:
+        # Loaded once a process; a step that is sent to another carries the path only.
+        model = fasttext_models.load(path, settings.sha256, [label])
         return [{settings.name: model.probability(text, label)} for text in texts]
 
     return ScoreStep(settings.name, score)
@@ -160,6 +162,5 @@ class LanguageStep(PipelineStep):  # type: ignore[misc]
 def language_id(settings: LanguageSettings, context: StepContext) -> LanguageStep:
     """Return the step that identifies languages."""
     wanted = [f"__label__{name}" for name in settings.languages]
-    return LanguageStep(
-        settings, fasttext_models.load(context.base / settings.model, settings.sha256, wanted)
-    )
+    path = find_path(context.base, settings.model)
+    return LanguageStep(settings, fasttext_models.load(path, settings.sha256, wanted))

@@ -82,6 +82,15 @@ def test_examples_do_not_depend_on_the_number_of_tasks(raw: Path) -> None:
     assert {row["reason"] for row in seen[0]} >= {"contaminated", "too_short"}
 
 
+def test_sets_are_found_beside_the_recipe_or_where_one_works(
+    raw: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (raw / "sets").rename(elsewhere / "sets")
+    monkeypatch.chdir(elsewhere)
+    assert build(raw, "drop", 1)[0].dropped["contaminated"] == 2
+
+
 def test_another_content_of_the_set_is_seen(raw: Path) -> None:
     build(raw, "drop", 2)
     assert not build(raw, "drop", 2)[0].fresh

@@ -228,3 +228,14 @@ def test_a_head_is_fitted_on_an_encoder(
     kept = [score >= first.chosen.threshold for score in scorer.scores(held)]
     assert sum(kept) > 20, "they are prose"
     assert "encoder_score" in (tmp_path / "a" / "README.md").read_text()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_a_gpu_a_batch_is_one_by_one_and_near_the_cpu(
+    scorer: Encoder, model: Path, texts: list[str]
+) -> None:
+    there = load(str(model), None, "cuda")
+    together = there.scores(texts)
+    assert together == [there.scores([text])[0] for text in texts]
+    assert together == pytest.approx(scorer.scores(texts), abs=0.1), "bfloat16 has eight bits"
