@@ -11,6 +11,7 @@ from smoltrain.nanotron.cli import app as nanotron_app
 from smoltrain.nanotron.cli import doctor
 from smoltrain.post.cli import post_app
 from smoltrain.spike_cli import spike
+from smoltrain.traces_cli import traces
 
 if TYPE_CHECKING:
     from smoltrain.bundle import Bundle
@@ -26,6 +27,7 @@ app.add_typer(ablate_app, name="ablate")
 app.add_typer(nanotron_app, name="nanotron")
 app.command()(doctor)
 app.command()(spike)
+app.command()(traces)
 
 BundleOption = Annotated[Path, typer.Option(help="The bundle's folder, as `make handoff` writes it.")]
 RootOption = Annotated[
