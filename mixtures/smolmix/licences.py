@@ -75,7 +75,7 @@ class Licensed:
 @cache
 def classify(licence: str | None) -> frozenset[LicenceClass]:
     """Return the classes of a licence: SPDX, a hub tag, or an expression of them; never empty."""
-    text = (licence or "").strip().lower()
+    text = (licence or "").replace("\0", " ").strip().lower()
     groups: list[frozenset[LicenceClass]] = []
     # Innermost parentheses first; each is put aside under a number.
     while (inner := re.search(r"\(([^()]*)\)", text)) is not None:

@@ -1,7 +1,7 @@
 """Licences: expressions into classes, classes into findings with numbers; a forbidden one is an error."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from smoldata.registry import load_registry
@@ -49,7 +49,9 @@ def test_and_takes_both_and_or_one(a: str, b: str) -> None:
     assert classify(f"{a} OR {b}") in (classify(a), classify(b))
 
 
-@given(st.text())
+@given(st.text() | st.text(alphabet="\0()0 orand,/mit"))
+@example("\0")
+@example("\x0099 (mit)")
 def test_any_text_has_a_class(text: str) -> None:
     assert classify(text)
     assert classify(text) <= set(CLASSES)
