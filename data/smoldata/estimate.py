@@ -19,7 +19,7 @@ from smoldata.registry import Kind, Source
 _BYTES_PER_TOKEN = 4
 # zstd Parquet against plain text, and bytes of text a second on one core: both measured on the sample.
 _DISK_SHARE = 0.31
-_PROSE_BYTES_A_SECOND = 280_000
+_PROSE_BYTES_A_SECOND = 450_000
 _OTHER_BYTES_A_SECOND = 8_000_000
 _SLOW_KINDS: frozenset[Kind] = frozenset({"prose"})
 
