@@ -1,6 +1,7 @@
 """The whole way on a model of 30,000 weights: a stop in the middle, nothing done twice, the page."""
 
 import json
+import math
 import re
 from fractions import Fraction
 from pathlib import Path
@@ -12,6 +13,7 @@ from safetensors.torch import load_file
 
 from smoldata.errors import InputError
 from smoltrain.post import pipeline
+from smoltrain.post.adapters import Adapter
 from smoltrain.post.cli import newest_merged
 from smoltrain.post.page import PAGE, render_page
 from smoltrain.post.pipeline import FACTS, Asked, posttrain
@@ -90,6 +92,24 @@ def _check_page(path: Path, facts: dict[str, Any]) -> None:
     assert not re.search(r"<script|src=|https?://(?!www\.w3\.org)", page)
     for name in ("mid", "sft", "apo"):
         assert f"{facts['phases'][name]['log'][0]['loss']:.4f}" in page
+
+
+def test_with_adapters_and_dpo_beside_it(base: Path, raw_rows: Path, tokenizer: Path, tmp_path: Path) -> None:
+    asked = Asked(
+        tmp_path,
+        base,
+        steps=2,
+        rows=raw_rows,
+        tokenizer=tokenizer,
+        measured_rows=1,
+        loss="sigmoid",
+        adapter=Adapter(rank=2, alpha=4),
+    )
+    facts = posttrain(asked)
+    assert asked.run.name.endswith("-sigmoid-lora2")
+    assert facts["phases"]["apo"]["log"][0]["loss"] == pytest.approx(math.log(2), abs=1e-6)
+    soup, final = (load_file(asked.run / name / "model.safetensors") for name in ("soup", "apo/final"))
+    assert all(torch.equal(soup[name], final[name]) for name in final)
 
 
 def test_a_folder_without_a_checkpoint_is_refused(tmp_path: Path) -> None:

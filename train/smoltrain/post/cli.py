@@ -17,6 +17,9 @@ BuildOption = Annotated[Path, typer.Option(help="The build folder.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 
 
+_LOSSES = {"apo_zero": "apo_zero", "apo_down": "apo_down", "dpo": "sigmoid"}
+
+
 @post_app.command()
 def plan(
     recipe: Annotated[str, typer.Argument(help="mid, sft, apo, or a recipe file of unit: rows.")],
@@ -86,6 +89,11 @@ def run(
     tokenizer: Annotated[
         Path | None, typer.Option(help="A tokenizer folder of one's own, with SmolLM3's control tokens.")
     ] = None,
+    loss: Annotated[str, typer.Option(help="Of the pairs: apo_zero, apo_down or dpo.")] = "apo_zero",
+    lora: Annotated[
+        int | None, typer.Option(min=1, help="Rank of LoRA adapters [default: none].")
+    ] = None,
+    qlora: Annotated[bool, typer.Option("--qlora", help="With --lora: the base in 4 bits (CUDA).")] = False,
     evaluations: Annotated[
         list[Path] | None, typer.Option(help="Evaluation sets: rows that hold something of them are dropped.")
     ] = None,
@@ -103,7 +111,10 @@ def run(
 
     if profile not in {"sample", "hub"}:
         raise InputError(f"unknown profile {profile!r}; profiles are sample and hub")
+    if loss not in _LOSSES:
+        raise InputError(f"unknown loss {loss!r}; losses are {', '.join(_LOSSES)}")
     need_torch()
+    from smoltrain.post.adapters import Adapter
     from smoltrain.post.pipeline import Asked, newest_base, posttrain
 
     asked = Asked(
@@ -115,6 +126,8 @@ def run(
         steps=steps,
         rows=rows,
         tokenizer=tokenizer,
+        loss=_LOSSES[loss],
+        adapter=Adapter(lora, 2 * lora, four_bits=qlora) if lora else None,
         validation=Fraction(1, 20) if profile == "sample" else Fraction(1, 1000),
     )
     facts = posttrain(asked)

@@ -24,6 +24,7 @@ from smoldata.console import say
 from smoldata.errors import InputError
 from smoldata.files import digest_values, single_writer, write_json, xxh3_128
 from smolmix.literals import fraction_text
+from smoltrain.post.adapters import Adapter
 from smoltrain.post.data import RowsData, build_rows
 from smoltrain.post.merge import Ingredient, merge, soup
 from smoltrain.post.phases import Phase, phase_named
@@ -59,6 +60,10 @@ class Asked:
     """A tokenizer folder of one's own, with SmolLM3's control tokens."""
     validation: Fraction = Fraction(1, 20)
     """Share of rows held out; the published recipe holds none out."""
+    loss: str = "apo_zero"
+    """Of the pairs: ``apo_zero``, ``apo_down``, or ``sigmoid``, which is DPO."""
+    adapter: Adapter | None = None
+    """LoRA or QLoRA in every phase."""
 
     @property
     def home(self) -> Path:
@@ -69,13 +74,16 @@ class Asked:
     def run(self) -> Path:
         """Return the run's folder: named by preset and by what it starts from."""
         start = digest_values([xxh3_128(path) for path in sorted(self.base.glob("model*.safetensors"))])
-        return self.home / "runs" / f"{self.preset}-{start[:8]}"
+        parts = [self.preset, start[:8]]
+        parts += [] if self.loss == "apo_zero" else [self.loss]
+        parts += [f"lora{self.adapter.rank}"] if self.adapter else []
+        return self.home / "runs" / "-".join(parts)
 
     def phase(self, name: str) -> Phase:
         """Return the settings of a phase."""
         from dataclasses import replace
 
-        phase = phase_named(name, self.preset)
+        phase = replace(phase_named(name, self.preset), loss=self.loss)
         return phase if self.steps is None else replace(phase, steps=self.steps)
 
 
@@ -107,10 +115,11 @@ def posttrain(asked: Asked) -> dict[str, Any]:
     start = asked.base
     for name in PHASES:
         say(f"{name}: from {start.name if name == 'mid' else start.parent.name}")
-        job = Job(asked.phase(name), start, tokenizer, rows[name], asked.run / name)
+        job = Job(asked.phase(name), start, tokenizer, rows[name], asked.run / name, asked.adapter)
         logs[name] = run_phase(job)
         start = results[name] = job.final
-    apo = whole_checkpoints(asked.run / "apo" / "steps")
+    # Checkpoints of a run with adapters hold the adapters alone; its soup is of one.
+    apo = [results["apo"]] if asked.adapter else whole_checkpoints(asked.run / "apo" / "steps")
     results["soup"] = merge(_with_tokenizer(soup(apo), results["apo"]), asked.run / "soup")
     results["merged"] = merge(_mixed(results, SOUP_WEIGHT), asked.run / "merged")
     say("measuring")
@@ -129,7 +138,7 @@ def _with_tokenizer(ingredients: list[Ingredient], final: Path) -> list[Ingredie
         "special_tokens_map.json",
         "generation_config.json",
     ):
-        if (final / name).is_file():
+        if (final / name).is_file() and final != first:
             shutil.copyfile(final / name, first / name)
     return ingredients
 

@@ -68,6 +68,11 @@ def sample_rows(folder: Path) -> dict[str, dict[str, list[Row]]]:
     paths = dict(zip(pins, fetch(list(pins.values()), folder), strict=True))
     for package, path in paths.items():
         verify(pins[package], path)
+    return rows_of(paths)
+
+
+def rows_of(paths: dict[str, Path]) -> dict[str, dict[str, list[Row]]]:
+    """Return the rows of archives by package, as :func:`sample_rows` does."""
     examples = list(_reasoned(paths["lm-eval"]))
     calls = list(
         call_rows(_files(paths["bfcl-eval"], r"bfcl_eval/data/(possible_answer/)?BFCL_v4_\w+\.json"))
