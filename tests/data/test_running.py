@@ -116,7 +116,7 @@ def test_commands_that_list(tmp_path: Path) -> None:
     assert isinstance(result.exception, InputError)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     picks=st.lists(st.integers(0, 4), min_size=3, max_size=20),
     ids=st.lists(st.sampled_from("xyz"), min_size=20, max_size=20),

@@ -47,13 +47,13 @@ def issue(row: Mapping[str, Any]) -> str:
 
     Takes ``events`` (``author``, ``text`` or ``comment`` and ``description``; ``action``), as in
     bigcode/the-stack-github-issues, or GitHub's own ``title``, ``body``, ``user``, ``comments``, ``state``.
-    Raises :class:`Unrenderable`: ``bot``, ``too_short``, ``one_author``.
+    Raises :class:`Unrenderable`: ``no_events``, ``bot``, ``empty_text``, ``too_short``, ``one_author``.
     """
     listed = row.get("events")
     raw = _stack_events(listed) if listed is not None else _github_events(row, row.get("comments") or ())
     events = readable(raw)
     if not events:
-        raise Unrenderable("bot" if raw else "no_events")
+        raise Unrenderable(_why_empty(raw))
     _refuse_monologue(events)
     title = _title(row) or (str(listed[0].get("title") or "") if listed else "")
     closed = row.get("state") == "closed" or any(
@@ -148,6 +148,12 @@ def masked(events: Sequence[Event]) -> list[tuple[str, str]]:
         text = pattern.sub(lambda match: names[match[1]], event.text) if pattern else event.text
         result.append((names[event.author], text))
     return result
+
+
+def _why_empty(events: Sequence[Event]) -> str:
+    if not events:
+        return "no_events"
+    return "bot" if all(is_bot(event.author) for event in events) else "empty_text"
 
 
 def _refuse_monologue(events: Sequence[Event]) -> None:

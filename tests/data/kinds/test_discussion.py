@@ -45,6 +45,7 @@ def test_an_issue_in_github_s_own_columns() -> None:
     [
         ([], "no_events"),
         ([{"author": "travis-ci", "comment": LONG}], "bot"),
+        ([{"author": "ada", "comment": " "}, {"author": "travis-ci", "comment": LONG}], "empty_text"),
         ([{"author": "ada", "comment": "short"}, {"author": "bob", "comment": "too"}], "too_short"),
         ([{"author": "ada", "comment": "x" * 7001}], "one_author"),
         ([{"author": "ada", "comment": "x" * 30}] * 11, "one_author"),
