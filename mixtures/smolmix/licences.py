@@ -88,9 +88,14 @@ def _classes_of_expression(text: str, groups: list[frozenset[LicenceClass]]) -> 
     options = []
     for option in re.split(r"\s+or\s+|\s*/\s*", text):
         parts = [part.strip() for part in re.split(r"\s+and\s+|\s*[,;+&]\s+|,", option)]
-        known = [groups[int(one[1:])] if one.startswith("\0") else _classes_of_one(one) for one in parts]
-        options.append(frozenset[LicenceClass]().union(*known))
+        options.append(frozenset[LicenceClass]().union(*(_classes_of_part(one, groups) for one in parts)))
     return min(options, key=_burden)
+
+
+def _classes_of_part(text: str, groups: list[frozenset[LicenceClass]]) -> frozenset[LicenceClass]:
+    put_aside = [groups[int(number)] for number in re.findall(r"\0(\d+)", text)]
+    rest = re.sub(r"\0\d+", " ", text).strip()
+    return frozenset[LicenceClass]().union(*put_aside, _classes_of_one(rest) if rest or not put_aside else ())
 
 
 def _burden(classes: frozenset[LicenceClass]) -> tuple[bool, ...]:

@@ -120,9 +120,11 @@ def _read_shards(bundle: Path, root: Path | None) -> tuple[list[_Wanted], int]:
 
     try:
         rows = pq.read_table(bundle / "shards.parquet").to_pylist()
-    except (OSError, pa.ArrowException):
+    except (OSError, ValueError, pa.ArrowException):
         return [], 0
     real = [row for row in rows if row["path"] is not None]
+    if any("\0" in row["path"] for row in real):  # no file can be called so
+        return [], 0
     return [
         _Wanted(
             f"{row['source']}/{row['ordinal']} ({row['path']})",
