@@ -127,7 +127,8 @@ def build_documents(
             for source in sources
         ]
         build_jobs([job for job in jobs if job.why], workers, run)
-        return [built_of(job) for job in jobs]
+        # Slurm's jobs end later: what is not there yet is not reported.
+        return [built_of(job) for job in jobs if run is None or read_manifest(job.folder)]
 
 
 def plan_job(

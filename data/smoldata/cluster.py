@@ -118,6 +118,10 @@ def _run(kind: Kind, options: dict[str, Any], workers: int, jobs: Sequence[Job])
     )
     if kind == "ray":
         # As a job that depends on the first, it would wait for ever after a failure.
+        import ray
+
+        if not ray.is_initialized():
+            ray.init(log_to_driver=False)  # the cluster of RAY_ADDRESS; without one, this machine
         with _ranks_in_their_actors():
             first.run()
         list(PublishSources(jobs).run())

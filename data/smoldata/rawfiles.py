@@ -1,12 +1,16 @@
 """Files of other kinds -> rows: a notebook is one row, an XML dump one row a record.
 
 A MediaWiki export gives ``id``, ``title``, ``namespace``, ``redirect`` and ``text`` (wiki markup) of each
-page; a Stack Exchange dump (``Posts.xml``) the attributes of each post. XML is parsed as it comes in: the
-memory is that of one record.
+page; the ``Posts.xml`` of a Stack Exchange dump one row a question with its ``answers``, in the columns of
+HuggingFaceH4/stack-exchange-preferences. XML is parsed as it comes in: the memory is that of one record, and
+posts are brought together by DuckDB, which keeps to a gigabyte and spills to the disk.
 """
 
 import json
+import tempfile
 from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -58,6 +62,65 @@ def xml_rows(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
         parser.close()
     except ET.ParseError as error:
         raise SourceError(f"{path}: record {number}: not well-formed XML, or cut short ({error})") from error
+
+
+_COLUMNS = ("id", "kind", "parent", "accepted", "score", "title", "body")
+_QUESTIONS = """
+select q.id as qid, any_value(q.title) as title, any_value(q.body) as question,
+    list({
+        'answer_id': a.id, 'pm_score': a.score, 'selected': coalesce(a.id = q.accepted, false), 'text': a.body
+    } order by a.id) filter (where a.id is not null) as answers
+from posts q left join posts a on a.parent = q.id and a.kind = 2
+where q.kind = 1 group by q.id order by q.id
+"""
+_BATCH = 5_000
+
+
+def question_rows(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (number, row) of each question of a ``Posts.xml``: ``qid``, ``title``, ``question``, ``answers``.
+
+    Raises :class:`SourceError` as :func:`xml_rows` does, and naming the record for a post without a number.
+    """
+    import duckdb
+    import pyarrow as pa
+
+    kinds = [pa.int64()] * 5 + [pa.string()] * 2
+    schema = pa.schema([pa.field(name, kind) for name, kind in zip(_COLUMNS, kinds, strict=True)])
+    with (
+        tempfile.TemporaryDirectory(prefix="smoldata-posts-") as folder,
+        duckdb.connect(
+            str(Path(folder) / "posts.duckdb"), config={"memory_limit": "1GB", "threads": 1}
+        ) as connection,
+    ):
+        connection.execute(
+            "create table posts (id bigint, kind bigint, parent bigint, accepted bigint, score bigint, "
+            "title varchar, body varchar)"
+        )
+        posts = (_post(path, number, row) for number, row in xml_rows(path))
+        while batch := list(islice(posts, _BATCH)):
+            columns = dict(zip(_COLUMNS, map(list, zip(*batch, strict=True)), strict=True))
+            connection.register("batch", pa.table(columns, schema=schema))
+            connection.execute("insert into posts select * from batch")
+        found = connection.execute(_QUESTIONS)
+        number = 0
+        while rows := found.fetchmany(_BATCH):
+            for qid, title, question, answers in rows:
+                named = {"qid": qid, "title": title, "question": question, "answers": answers or []}
+                yield number, named
+                number += 1
+
+
+def _post(path: str, number: int, row: dict[str, Any]) -> tuple[Any, ...]:
+    try:
+        numbers = [
+            None if row.get(name) is None else int(row[name])
+            for name in ("Id", "PostTypeId", "ParentId", "AcceptedAnswerId", "Score")
+        ]
+    except ValueError as error:
+        raise SourceError(f"{path}: record {number}: a post's number is no number ({error})") from error
+    if numbers[0] is None:
+        raise SourceError(f"{path}: record {number}: no post of a Stack Exchange dump: it has no Id")
+    return (*numbers, row.get("Title"), row.get("Body"))
 
 
 def _row(element: Any) -> dict[str, Any] | None:

@@ -174,8 +174,10 @@ def _rows(
 
         return warc_rows(path, report, damage)
     if plain.endswith((".ipynb", ".xml")):
-        from smoldata.rawfiles import notebook_rows, xml_rows
+        from smoldata.rawfiles import notebook_rows, question_rows, xml_rows
 
+        if plain.endswith("Posts.xml"):
+            return question_rows(path)
         return notebook_rows(path, report) if plain.endswith(".ipynb") else xml_rows(path)
     return _json_rows(path, needed, report)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from smoldata.errors import SourceError
+from smoldata.kinds.stackexchange import question_and_answers
 from smoldata.reading import Report, read_rows
 
 WIKI = """<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.11/"><siteinfo><sitename>x</sitename></siteinfo>
@@ -14,7 +15,14 @@ WIKI = """<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.11/"><siteinfo
 <text>'''Ada''' &amp; co</text></revision></page>
 <page><title>B</title><ns>0</ns><id>2</id><redirect title="Ada"/>
 <revision><text>#REDIRECT [[Ada]]</text></revision></page></mediawiki>"""
-POSTS = '<?xml version="1.0"?><posts><row Id="1" Type="1" Body="&lt;p&gt;q&lt;/p&gt;"/><row Id="2"/></posts>'
+POSTS = """<?xml version="1.0"?><posts>
+<row Id="1" PostTypeId="1" AcceptedAnswerId="4" Score="2" Title="On x" Body="&lt;p&gt;q1&lt;/p&gt;" />
+<row Id="2" PostTypeId="1" Score="0" Title="Alone" Body="q2" />
+<row Id="3" PostTypeId="2" ParentId="1" Score="9" Body="a3" />
+<row Id="4" PostTypeId="2" ParentId="1" Score="1" Body="a4" />
+<row Id="5" PostTypeId="5" Body="a tag's page" />
+<row Id="6" PostTypeId="2" ParentId="77" Score="1" Body="its question is gone" />
+</posts>"""
 
 
 def rows(path: Path) -> list[dict[str, object]]:
@@ -35,9 +43,30 @@ def test_a_wiki_export(tmp_path: Path) -> None:
     assert second["redirect"] is True
 
 
-def test_a_dump_of_posts(tmp_path: Path) -> None:
+def test_a_dump_of_posts_becomes_questions_with_answers(tmp_path: Path) -> None:
     (tmp_path / "Posts.xml").write_text(POSTS, encoding="utf-8")
-    assert rows(tmp_path / "Posts.xml") == [{"Id": "1", "Type": "1", "Body": "<p>q</p>"}, {"Id": "2"}]
+    first, second = rows(tmp_path / "Posts.xml")
+    assert first == {
+        "qid": 1,
+        "title": "On x",
+        "question": "<p>q1</p>",
+        "answers": [
+            {"answer_id": 3, "pm_score": 9, "selected": False, "text": "a3"},
+            {"answer_id": 4, "pm_score": 1, "selected": True, "text": "a4"},
+        ],
+    }
+    assert second == {"qid": 2, "title": "Alone", "question": "q2", "answers": []}
+    assert question_and_answers(first) == "Q: On x\n\nq1\n\nA: a4\n\nA: a3\n"
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [('<row Body="x"/>', "record 0: no post"), ('<row Id="one"/>', "record 0: a post's number")],
+)
+def test_a_dump_of_something_else(tmp_path: Path, row: str, message: str) -> None:
+    (tmp_path / "Posts.xml").write_text(f"<posts>{row}</posts>", encoding="utf-8")
+    with pytest.raises(SourceError, match=message):
+        rows(tmp_path / "Posts.xml")
 
 
 def test_cut_and_hostile_xml(tmp_path: Path) -> None:
