@@ -6,6 +6,7 @@ each with its source; :mod:`smoldata.rules` reads them.
 
 import re
 import unicodedata
+from collections import Counter
 from fractions import Fraction
 from functools import lru_cache
 from typing import ClassVar
@@ -14,7 +15,7 @@ import xxhash
 from datatrove.data import Document
 from datatrove.pipeline.filters.base_filter import BaseFilter
 
-from smoldata.rules import CodeSettings, ColumnSettings, ScoreSettings
+from smoldata.rules import CodeSettings, ColumnSettings, PaperSettings, ScoreSettings
 
 _MOST_SCORE = 5
 
@@ -150,6 +151,30 @@ class ColumnFilter(BaseFilter):  # type: ignore[misc]
         too_much = rule.most is not None and value > rule.most
         too_little = rule.least is not None and value < rule.least
         return not (too_much or too_little) or (False, rule.name)
+
+
+class PaperFilter(BaseFilter):  # type: ignore[misc]
+    """Drops texts that are no running text: too few paragraphs, one word or sign all over."""
+
+    name = "paper"
+
+    def __init__(self, settings: PaperSettings) -> None:
+        """Filter by ``settings``."""
+        super().__init__()
+        self.settings = settings
+
+    def filter(self, doc: Document) -> bool | tuple[bool, str]:
+        """Keep, or drop as ``few_paragraphs``, ``frequent_word``."""
+        rules = self.settings
+        if sum(bool(part.strip()) for part in doc.text.split("\n\n")) < rules.least_paragraphs:
+            return False, "few_paragraphs"
+        words = Counter(doc.text.split())
+        # Of words that are equally frequent the first in the text counts.
+        word, count = words.most_common(1)[0] if words else ("", 0)
+        too_often = count > rules.most_frequent_word * words.total()
+        if rules.most_frequent_word < 1 and (too_often or not word.isalpha()):
+            return False, "frequent_word"
+        return True
 
 
 class SampleFilter(BaseFilter):  # type: ignore[misc]

@@ -117,6 +117,21 @@ def sample(settings: SampleSettings, _context: StepContext) -> "BaseFilter":
     return SampleFilter(settings.share)
 
 
+class PaperSettings(StepSettings):
+    """Rules of peS2o for whole papers; paragraphs stand between empty lines, words between white space."""
+
+    least_paragraphs: Count = 0
+    most_frequent_word: Share = 1.0
+    """Largest share of the words that one word may have; it must consist of letters."""
+
+
+def paper(settings: PaperSettings, _context: StepContext) -> "BaseFilter":
+    """Drop as ``few_paragraphs`` and ``frequent_word``."""
+    from smoldata.filters import PaperFilter
+
+    return PaperFilter(settings)
+
+
 class Fineweb2Language(StepSettings):
     """Which score is compared with the language's published threshold."""
 

@@ -77,6 +77,7 @@ STEPS: dict[str, StepSpec] = {
     "script": StepSpec("smoldata.rules:script", "drops texts mostly in another script"),
     "score": StepSpec("smoldata.rules:score", "drops documents whose score is too low"),
     "column": StepSpec("smoldata.rules:column", "keeps rows by the value of a column"),
+    "paper": StepSpec("smoldata.rules:paper", "drops what is no running text of a paper"),
     "sample": StepSpec("smoldata.rules:sample", "keeps a share, decided by a hash of the text"),
     "fineweb2_language": StepSpec("smoldata.rules:fineweb2_language", "FineWeb2's language threshold"),
     "fineweb2_heuristics": StepSpec(

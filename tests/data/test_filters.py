@@ -7,11 +7,11 @@ from datatrove.data import Document
 from datatrove.pipeline.filters.base_filter import get_filter_result
 from tests.data.helpers import real_texts
 
-from smoldata.filters import LengthFilter, SampleFilter, ScoreFilter, ScriptFilter
+from smoldata.filters import LengthFilter, PaperFilter, SampleFilter, ScoreFilter, ScriptFilter
 from smoldata.reading import Report
 from smoldata.recipe import load_pipeline
 from smoldata.registry import Columns, Kind, Source
-from smoldata.rules import ScoreSettings
+from smoldata.rules import PaperSettings, ScoreSettings
 from smoldata.sample.archive import read_installed
 from smoldata.sample.extract import extract
 from smoldata.steps import StepContext, make_steps
@@ -135,6 +135,21 @@ def test_a_missing_score_is_what_the_recipe_says(missing: str, kept: bool) -> No
     inner = ScoreFilter(ScoreSettings.model_validate({"name": "score", "at_least": 3, "missing": missing}))
     keep, _ = get_filter_result(inner.filter(Document(text="x", id="x")))
     assert keep == kept
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("\n\n".join(f"Paragraph {name} says that we measured it twice." for name in "abcde"), ""),
+        ("One paragraph only.", "few_paragraphs"),
+        ("\n\n".join("the the the end" for _ in range(5)), "frequent_word"),
+        ("\n\n".join(f"| {name} | one | two" for name in "abcde"), "frequent_word"),
+    ],
+)
+def test_paper_rules(text: str, reason: str) -> None:
+    inner = PaperFilter(PaperSettings(least_paragraphs=5, most_frequent_word=0.3))
+    keep, why = get_filter_result(inner.filter(Document(text=text, id="x")))
+    assert (why or "", keep) == (reason, reason == "")
 
 
 def test_a_sample_is_decided_by_the_text_alone() -> None:
