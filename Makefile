@@ -17,6 +17,9 @@ PROFILE ?= sample
 BUDGET  ?=
 BUILD   ?= build
 MAX_TOKENS ?= 1024
+SIZE    ?= tiny
+STEPS   ?= 20
+DEVICE  ?= auto
 PORT    ?= 8000
 
 # Company networks: trust what the system trusts, as pip does.
@@ -60,6 +63,10 @@ chat: $(STAMPS)/train ## talk to the post-trained model in the terminal: /think 
 
 serve: $(STAMPS)/train ## serve it behind the OpenAI API, tool calls as tool_calls: PORT=8000
 	@$(BIN)/smoltrain post serve --build "$(BUILD)" --port "$(PORT)"
+
+ablate: $(STAMPS)/train ## compare MHA/GQA, RoPE/NoPE, masks and decay on the same windows, with a plot: STAGE=2 [SIZE=tiny STEPS=20 DEVICE=auto]
+	@$(BIN)/python -m smolmix.quick build $(if $(STAGE)$(RECIPE),$(SELECT),--stage 2 --build "$(BUILD)") --profile "$(PROFILE)" --quiet
+	@$(BIN)/smoltrain ablate run --bundle "$$($(BIN)/smolmix path bundle $(if $(STAGE)$(RECIPE),$(SELECT),--stage 2 --build "$(BUILD)") --profile "$(PROFILE)")" --size "$(SIZE)" --steps "$(STEPS)" --device "$(DEVICE)" --out "$(BUILD)/ablations"
 
 ##@ Development
 test: $(STAMPS)/dev $(STAMPS)/train ## run the tests that need no root and no server
@@ -131,4 +138,4 @@ locks: $(STAMPS)/uv ## compile the locks anew from pyproject.toml
 help: ## print the targets
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z][a-z-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: mixture sql report handoff verify train eval posttrain chat serve test test-system test-nanotron lint docs docs-check bench clean setup setup-curate setup-train setup-dev locks help
+.PHONY: mixture sql report handoff verify train ablate eval posttrain chat serve test test-system test-nanotron lint docs docs-check bench clean setup setup-curate setup-train setup-dev locks help
