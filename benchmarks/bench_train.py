@@ -2,8 +2,8 @@
 
     python benchmarks/bench_train.py
 
-A model of size ``tiny`` with a vocabulary of 8,192 on random tokens, windows of 2,048, an EOS every 300 on average,
-one thread. A GPU's figures are in benchmarks/gpu/README.md: they need a GPU.
+A model of size ``tiny`` with a vocabulary of 4,096 on random tokens, windows of 1,024, an EOS every 300 on
+average, one thread. A GPU's figures are in benchmarks/gpu/README.md: they need a GPU.
 """
 
 import tempfile
@@ -25,7 +25,7 @@ from smoltrain.loader import Batch
 from smoltrain.model import build_config, build_model
 from smoltrain.windows import targets
 
-VOCAB, LENGTH, WINDOWS, STEPS = 8192, 2048, 4, 5
+VOCAB, LENGTH, WINDOWS, STEPS = 4096, 1024, 4, 4
 
 
 def batch(seed: int) -> Batch:
