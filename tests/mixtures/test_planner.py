@@ -368,7 +368,7 @@ def test_broken_plans_are_refused(tmp_path: Path) -> None:
     whole = file.read_text()
     for text, message in (
         ("{", "not JSON"),
-        ("{}", "format None"),
+        ("{}", "format_version None"),
         (whole.replace('"steps"', '"stops"'), "not a whole plan"),
     ):
         file.write_text(text)
