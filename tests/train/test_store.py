@@ -97,3 +97,33 @@ def test_a_remote_root_needs_a_cache(small_house: "SmallHouse") -> None:
 def test_an_unknown_protocol_is_an_input_error(small_house: "SmallHouse", tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot open nowhere://x"):
         open_loader(small_house.bundle, root="nowhere://x", cache=tmp_path)
+
+
+@pytest.mark.system
+def test_shards_come_from_an_s3_server(
+    small_house: "SmallHouse", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A whole stage over HTTP from a server that speaks S3, through s3fs as a user would name it."""
+    moto = pytest.importorskip("moto.server", reason="needs the cluster group: make test-system")
+    s3fs = pytest.importorskip("s3fs", reason="needs the cluster group: make test-system")
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY"):
+            monkeypatch.setenv(f"AWS_{name}", "test")
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        s3fs.S3FileSystem.clear_instance_cache()
+        store = s3fs.S3FileSystem()
+        store.mkdir("bucket")
+        store.put(str(small_house.build / "tokens"), "bucket/run/tokens", recursive=True)
+        local = open_loader(small_house.bundle)
+        far = open_loader(small_house.bundle, root="s3://bucket/run", cache=tmp_path)
+        assert all((here.ids == there.ids).all() for here, there in zip(local, far, strict=True))
+        store.rm("bucket/run/tokens", recursive=True)
+        with pytest.raises(IntegrityError, match=r"s3://bucket/run/.*\.ds is missing"):
+            open_loader(small_house.bundle, root="s3://bucket/run", cache=tmp_path / "other").batch(0)
+    finally:
+        server.stop()
+        s3fs.S3FileSystem.clear_instance_cache()
