@@ -20,6 +20,7 @@ from smoltrain.post.phases import phase_named
 from smoltrain.post.recipe import load_rows_recipe
 from smoltrain.post.sources import FolderSource
 from smoltrain.post.talk import Chat, open_chat, read_reply, serve_command, talk
+from smoltrain.post.traces import Limits, Prompt, Teacher, ask_all
 from smoltrain.post.trainer import Job, run_phase
 
 pytestmark = [
@@ -90,16 +91,20 @@ def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.system
-def test_the_server_answers_with_tool_calls(parrot: Path, unused_port: int) -> None:
-    """`transformers serve` on the checkpoint: tool calls parsed, streamed or not."""
+def test_the_server_answers_with_tool_calls(parrot: Path, unused_port: int, tmp_path: Path) -> None:
+    """`transformers serve` on the checkpoint: tool calls parsed; and it is a teacher that can be asked."""
     program = serve_command(parrot, "127.0.0.1", unused_port, thinks=False)
     assert program[0] == sys.executable
     with subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         try:
             _wait(server, f"http://127.0.0.1:{unused_port}/health")
             answer = _ask(unused_port, parrot)
+            teacher = Teacher(f"http://127.0.0.1:{unused_port}/v1", str(parrot), max_tokens=16)
+            asked = ask_all([Prompt("go", "Go")], teacher, tmp_path, Limits(at_once=1))
         finally:
             server.terminate()
+    assert asked[0].finish
+    assert ask_all([Prompt("go", "Go")], teacher, tmp_path) == asked, "what was said is kept, with no server"
     message = answer["choices"][0]["message"]
     assert answer["choices"][0]["finish_reason"] == "tool_calls"
     call = message["tool_calls"][0]["function"]

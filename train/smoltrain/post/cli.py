@@ -90,9 +90,7 @@ def run(
         Path | None, typer.Option(help="A tokenizer folder of one's own, with SmolLM3's control tokens.")
     ] = None,
     loss: Annotated[str, typer.Option(help="Of the pairs: apo_zero, apo_down or dpo.")] = "apo_zero",
-    lora: Annotated[
-        int | None, typer.Option(min=1, help="Rank of LoRA adapters [default: none].")
-    ] = None,
+    lora: Annotated[int | None, typer.Option(min=1, help="Rank of LoRA adapters [default: none].")] = None,
     qlora: Annotated[bool, typer.Option("--qlora", help="With --lora: the base in 4 bits (CUDA).")] = False,
     evaluations: Annotated[
         list[Path] | None, typer.Option(help="Evaluation sets: rows that hold something of them are dropped.")
@@ -178,6 +176,38 @@ def merge_command(
         ingredients = soup([Path(part) for part in parts])
     merge(ingredients, out, engine=cast('Literal["stream", "mergekit"]', engine))
     say(f"wrote {out}")
+
+
+@post_app.command()
+def traces(
+    prompts: Annotated[Path, typer.Argument(help="Parquet of conversations without reasoning.")],
+    out: Annotated[Path, typer.Option(help="Folder of the traces, in the hub's layout.")],
+    model: Annotated[str, typer.Option(help="The teacher's name at its endpoint.")],
+    url: Annotated[str, typer.Option(help="OpenAI-compatible endpoint.")] = "http://localhost:8000/v1",
+    weak_model: Annotated[str | None, typer.Option(help="A weak model: pairs are made too.")] = None,
+    weak_url: Annotated[str | None, typer.Option(help="Its endpoint [default: the teacher's].")] = None,
+    key_variable: Annotated[str, typer.Option(help="Environment variable with the key.")] = "OPENAI_API_KEY",
+    per_minute: Annotated[float, typer.Option(min=0.1, help="Requests a minute.")] = 600.0,
+    at_once: Annotated[int, typer.Option(min=1, help="Requests open at once.")] = 8,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest reply.")] = 8192,
+    limit: Annotated[int | None, typer.Option(min=1, help="Prompts at most.")] = None,
+) -> None:
+    """Ask a teacher for reasoning; keep traces whose form and answer are right; go on where a run stopped.
+
+    Example: smoltrain post traces rows/SFT/science.parquet --model teacher --out traces
+    """
+    import json
+    import os
+
+    from smoltrain.post.trace_sets import make_traces, prompts_of
+    from smoltrain.post.traces import Limits, Teacher
+
+    key = os.environ.get(key_variable, "none")
+    teacher = Teacher(url, model, max_tokens, key=key)
+    weak = Teacher(weak_url or url, weak_model, max_tokens, key=key) if weak_model else None
+    limits = Limits(per_minute, at_once)
+    facts = make_traces(prompts_of(prompts, limit), teacher, out, weak=weak, limits=limits)
+    print(json.dumps(facts, indent=2))
 
 
 ModelOption = Annotated[

@@ -153,7 +153,7 @@ def sample_folder(build: Path) -> Path:
         counts = {}
         for config, subsets in sample_rows(build / "sample" / "packages").items():
             for name, rows in sorted(subsets.items()):
-                table = pa.Table.from_pylist(rows, schema=_schema(rows[0], MESSAGES))
+                table = pa.Table.from_pylist(rows, schema=hub_schema(rows[0], MESSAGES))
                 with atomic_path(folder / config / f"{name}.parquet") as temporary:
                     pq.write_table(table, temporary, compression="zstd")
                 counts[f"{config}/{name}"] = len(rows)
@@ -161,7 +161,8 @@ def sample_folder(build: Path) -> Path:
     return folder
 
 
-def _schema(row: Row, messages: pa.DataType) -> pa.Schema:
+def hub_schema(row: Row, messages: pa.DataType) -> pa.Schema:
+    """Return the Arrow schema of a row in one of the hub's schemas."""
     arguments = pa.struct(
         [
             ("custom_instructions", pa.string()),
@@ -170,5 +171,5 @@ def _schema(row: Row, messages: pa.DataType) -> pa.Schema:
             ("xml_tools", pa.list_(pa.string())),
         ]
     )
-    kinds = {"prompt": pa.string(), "chat_template_kwargs": arguments}
+    kinds = {"prompt": pa.string(), "source": pa.string(), "chat_template_kwargs": arguments}
     return pa.schema([(name, kinds.get(name, messages)) for name in row])
