@@ -69,11 +69,12 @@ def answer_losses(
 
     from smoltrain.model import token_losses
 
+    device = next(model.parameters()).device
     found = []
     for ids, mask in counter.masks(rows):
-        line = torch.tensor(ids[:max_length])[None]
-        wanted = torch.from_numpy(mask[:max_length])[None]
-        positions = torch.arange(line.shape[1] - 1)[None]
+        line = torch.tensor(ids[:max_length], device=device)[None]
+        wanted = torch.from_numpy(mask[:max_length]).to(device)[None]
+        positions = torch.arange(line.shape[1] - 1, device=device)[None]
         losses = token_losses(model, line[:, :-1], positions, line[:, 1:], wanted[:, 1:])
         found.append(losses.tolist())
     return found
@@ -132,9 +133,12 @@ def measure(
     """Return both measures of a checkpoint over validation rows, as what a record holds."""
     from dataclasses import asdict
 
+    import torch
+
     from smoltrain.model import load_model
 
-    model = load_model(checkpoint).eval()
+    model: Any = load_model(checkpoint).eval()
+    model = model.to("cuda") if torch.cuda.is_available() else model
     conversations = read_conversations(sft[1], "messages", limit)
     chosen, rejected = (read_conversations(apo[1], side, limit) for side in ("chosen", "rejected"))
     losses = heldout(model, conversations, Counter(tokenizer, sft[0]), max_length)

@@ -44,7 +44,7 @@ class Chat:
             enable_thinking=self.thinks,
             return_tensors="pt",
             return_dict=True,
-        )
+        ).to(self.model.device)
         sampling = {} if self.greedy else {"temperature": TEMPERATURE, "top_p": TOP_P}
         with torch.no_grad():
             made = self.model.generate(
