@@ -144,6 +144,42 @@ def test_yarn_to_128k_is_configuration_alone(checkpoint: Path, tmp_path: Path) -
         hf_config({**facts, "rope_scaling": {"type": "dynamic"}})
 
 
+def test_the_command_converts_whichever_way(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from smoltrain.cli import app
+
+    words = Path(tmp_path / "words")
+    words.mkdir()
+    for name in ("tokenizer.json", "tokenizer_config.json", "notes.txt"):
+        (words / name).write_text("{}")
+    there, back = tmp_path / "there", tmp_path / "back"
+    app(["convert", str(checkpoint), str(there), "--ranks", "2"], standalone_mode=False)
+    options = ["--dtype", "bfloat16", "--yarn", "--tokenizer", str(words)]
+    app(["convert", str(there), str(back), *options], standalone_mode=False)
+    assert {path.name for path in back.iterdir()} == {
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    }
+    model = load_model(back)
+    assert {one.dtype for one in model.parameters()} == {torch.bfloat16}
+    assert model.config.rope_parameters["rope_type"] == "yarn"
+    for arguments, said in (
+        ([str(checkpoint), str(there)], "exists; give another folder"),
+        ([str(checkpoint), str(tmp_path / "x"), "--yarn"], "of Hugging Face's form"),
+        ([str(there), str(tmp_path / "x"), "--dtype", "int8"], "there are bfloat16"),
+        ([str(there), str(tmp_path / "x"), "--tokenizer", str(tmp_path)], "has no tokenizer.json"),
+    ):
+        with pytest.raises(InputError, match=said):
+            app(["convert", *arguments], standalone_mode=False)
+    assert not (tmp_path / "x").exists()
+    capsys.readouterr()
+    app(["config", "long_context_64k", "--for", "transformers", "--size", "tiny"], standalone_mode=False)
+    assert json.loads(capsys.readouterr().out)["rope_parameters"]["rope_theta"] == 5e6
+
+
 LOGITS = """
 import json, sys
 from pathlib import Path

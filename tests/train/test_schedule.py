@@ -1,6 +1,11 @@
 """The schedule: rises to the peak, stays, falls towards 0; the published numbers as they were published."""
 
+import json
+import os
+import subprocess
+import sys
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -74,6 +79,67 @@ def test_published_numbers() -> None:
     assert [rope_theta_of(name) for name in PHASES] == [5e4, 5e4, 5e4, 2e6, 5e6, 5e6]
     assert rope_theta_of("anyone's own") == 5e4
     assert Optimizer() == Optimizer(beta1=0.9, beta2=0.95, eps=1e-8, weight_decay=0.1, clip_grad=1.0)
+
+
+SCRIPT = """
+import json, sys
+from types import SimpleNamespace
+import torch
+from nanotron.config import LRSchedulerArgs
+from nanotron.helpers import lr_scheduler_builder
+torch.distributed.init_process_group("gloo")
+found = []
+for values, total in json.loads(sys.argv[1]):
+    base = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=values["learning_rate"])
+    wrapped = SimpleNamespace(get_base_optimizer=lambda: base)
+    scheduler = lr_scheduler_builder(wrapped, LRSchedulerArgs(**values), total)
+    rates = []
+    for _ in range(total):
+        rates.append(scheduler.get_last_lr()[0])
+        base.step()
+        scheduler.step()
+    found.append(rates)
+print("RATES", json.dumps(found))
+"""
+
+
+@pytest.mark.nanotron
+@pytest.mark.skipif(not os.environ.get("NANOTRON"), reason="needs NANOTRON=<checkout>")
+def test_nanotrons_own_scheduler_gives_the_same_rates(tmp_path: Path) -> None:
+    """Every step of schedules of three styles, to the last bit but one."""
+    cases = [
+        (
+            {
+                "lr_warmup_steps": 7,
+                "lr_decay_starting_step": 31,
+                "lr_decay_steps": 10,
+                "lr_decay_style": style,
+            },
+            50,
+        )
+        for style in ("linear", "cosine", "1-sqrt")
+    ]
+    full = [
+        ({"learning_rate": 2e-4, "lr_warmup_style": "linear", "min_decay_lr": 2e-5, **one}, n)
+        for one, n in cases
+    ]
+    script = tmp_path / "rates.py"
+    script.write_text(SCRIPT)
+    harness = Path(__file__).parent / "nanotron" / "cpu.py"
+    python = os.environ.get("NANOTRON_PYTHON", sys.executable)
+    command = [python, "-m", "torch.distributed.run", "--nproc_per_node=1", "--standalone", str(harness)]
+    done = subprocess.run(
+        [*command, str(script), json.dumps(full)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    line = next(line for line in done.stdout.splitlines() if line.startswith("RATES"))
+    for (values, total), theirs in zip(full, json.loads(line[5:]), strict=True):
+        schedule = from_nanotron(values, total)
+        assert [schedule.rate(step) for step in range(total)] == pytest.approx(theirs, rel=1e-14, abs=0)
 
 
 def test_an_unknown_size_lists_the_sizes() -> None:

@@ -276,6 +276,7 @@ def nanotron_config(config: Mapping[str, Any]) -> dict[str, Any]:
         raise InputError(f"no_rope_layers {uses_rope} come at no one interval, as nanotron has them")
     values = {key: config.get(key) for key in _SHARED_KEYS}
     return values | {
+        "pretraining_tp": config.get("pretraining_tp") or 1,
         "is_qwen2_config": True,
         "rope_theta": float(rope.get("rope_theta", config.get("rope_theta", 0.0))),
         "rope_scaling": None,
