@@ -122,7 +122,7 @@ def test_what_nanotron_cannot_say_is_refused(checkpoint: Path, tmp_path: Path) -
         (folder / "config.json").write_text(json.dumps({**config, **change}))
         with pytest.raises(InputError, match=said):
             hf_to_nanotron(folder, tmp_path / "out")
-    with pytest.raises(InputError, match="16 rows cannot be split over 3"):
+    with pytest.raises(InputError, match="64 rows cannot be split over 3"):
         hf_to_nanotron(checkpoint, tmp_path / "out", ranks=3)
 
 
