@@ -7,11 +7,14 @@
 4. Model, curve (JSON, SVG) and card are written whole, ``classifier.json`` last.
 The same documents and settings give the same model, byte for byte on one machine.
 
-fastText 0.9.3 does not fill its whole input matrix when it runs on under ten threads; memory that was used
-before then gives "Encountered NaN". A matrix of 32 MiB or more always comes from fresh, zeroed pages (glibc
-never serves such a block from its heap), so smaller ones are refused. Cost: seconds for 10,000 documents.
+fastText runs in a fresh process (:mod:`smoldata.scoring.fasttext_worker` says why), with a matrix of at least
+32 MiB, which glibc takes from the system. Cost: seconds for 10,000 documents.
 """
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +34,8 @@ NEGATIVE: Final = "__label__cc"
 MODEL: Final = "model.bin"
 CLASSIFIER: Final = "classifier.json"
 _LEAST_MATRIX_BYTES: Final = 32 << 20
+_WORKER: Final = Path(__file__).with_name("fasttext_worker.py")
+_FRESH_MEMORY: Final = {"MALLOC_MMAP_THRESHOLD_": str(1 << 20), "MALLOC_TRIM_THRESHOLD_": str(1 << 17)}
 _HASHES: Final = 1 << 64
 
 
@@ -131,22 +136,28 @@ def train_fasttext(split: Split, learning: Learning, path: Path) -> None:
     if size < _LEAST_MATRIX_BYTES:
         least = -(-_LEAST_MATRIX_BYTES // (4 * learning.dimensions))
         raise InputError(
-            f"{learning.buckets:,} buckets of {learning.dimensions} numbers are {size:,} bytes; fastText "
-            f"leaves smaller matrices than 32 MiB half filled: want at least {least:,} --buckets"
+            f"{learning.buckets:,} buckets of {learning.dimensions} numbers are {size:,} bytes; fastText is "
+            f"not reproducible with a matrix under 32 MiB: want at least {least:,} --buckets"
         )
-    import fasttext
-
     with TemporaryDirectory() as folder:
         lines = Path(folder) / "train.txt"
         with lines.open("w", encoding="utf-8") as file:
             for text, is_positive in zip(split.texts, split.positive, strict=True):
                 file.write(f"{POSITIVE if is_positive else NEGATIVE} {_no_labels(one_line(text))}\n")
-        try:
-            model = fasttext.train_supervised(str(lines), **_arguments(learning))
-        except (RuntimeError, ValueError) as error:
-            raise InputError(f"fastText cannot learn at rate {learning.rate:g}: {error}; lower it") from error
         with atomic_path(path) as temporary:
-            model.save_model(str(temporary))
+            command = [
+                sys.executable,
+                str(_WORKER),
+                str(lines),
+                str(temporary),
+                json.dumps(_arguments(learning)),
+            ]
+            ended = subprocess.run(
+                command, check=False, capture_output=True, text=True, env=os.environ | _FRESH_MEMORY
+            )
+            if ended.returncode != 0:
+                said = (ended.stderr.strip().splitlines() or [f"ended with {ended.returncode}"])[-1]
+                raise InputError(f"fastText cannot learn at rate {learning.rate:g}: {said}; lower the rate")
 
 
 def _arguments(learning: Learning) -> dict[str, Any]:

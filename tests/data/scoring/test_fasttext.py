@@ -192,6 +192,17 @@ def test_a_matrix_that_fasttext_would_leave_half_filled_is_refused(
         )
 
 
+def test_a_rate_at_which_numbers_overflow_is_an_error_and_leaves_nothing(
+    tmp_path: Path, labelled: list[tuple[str, bool]]
+) -> None:
+    labels, wild = Labels(positive=("prose",)), Learning(rate=1e38, buckets=84_000)
+    with pytest.raises(InputError, match=r"cannot learn at rate 1e\+38: .*NaN.*; lower the rate"):
+        train_classifier(
+            lay(tmp_path, labelled[::10]), tmp_path / "out", Target("keep", 0.1), labels=labels, learning=wild
+        )
+    assert list((tmp_path / "out").glob("*")) == []
+
+
 def test_the_command(
     tmp_path: Path,
     labelled: list[tuple[str, bool]],
