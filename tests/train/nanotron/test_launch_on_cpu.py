@@ -1,6 +1,7 @@
 """nanotron itself on our loader: stages resumed in the plan's order, its loss beside the reference's."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,6 +59,26 @@ def test_the_loss_is_the_reference_trainers(curriculum: "Curriculum", start: "St
     mine = reference_losses(bundle, weights, [row["learning_rate"] for row in rows])
     assert len(mine) == STEPS
     assert max(abs(row["loss"] - loss) for row, loss in zip(rows, mine, strict=True)) < 2e-5
+
+
+def test_context_parallel_ranks_learn_as_one_does(
+    curriculum: "Curriculum", start: "Start", tmp_path: Path
+) -> None:
+    """A stage on two ranks that share each window, by ring attention, beside the same stage on one."""
+    start(curriculum.bundles["one"], "tokens.train_steps=20")
+    shutil.copytree(tmp_path / "run", tmp_path / "ring")
+    start(curriculum.bundles["two"], "tokens.train_steps=24")
+    ring = [
+        "model.model_config._attn_implementation=llama3_ring_attention",
+        "model.model_config.ring_attn_heads_k_stride=1",
+        "parallelism.context_parallel_size=2",
+    ]
+    start(curriculum.bundles["two"], "tokens.train_steps=24", *ring, run="ring")
+    alone, shared = (read_log(tmp_path / run / "two/log.jsonl") for run in ("run", "ring"))
+    assert len(alone) == len(shared) == 4
+    bundle = open_bundle(curriculum.bundles["two"])
+    assert check_ledger(tmp_path / "ring/two/ledger", bundle).steps == 4
+    assert max(abs(a["loss"] - b["loss"]) for a, b in zip(alone, shared, strict=True)) < 0.01
 
 
 def reference_losses(bundle: Bundle, weights: Path, rates: list[float]) -> list[float]:

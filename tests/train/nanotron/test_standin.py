@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from smoltrain.nanotron import standin
+from smoltrain.nanotron.standin_ring import flash_attn_varlen_backward, flash_attn_varlen_forward
 
 ENDS = torch.tensor([0, 5, 6, 16], dtype=torch.int32)
 
@@ -68,18 +69,45 @@ def test_what_it_lacks_it_refuses() -> None:
         standin.layer_norm_fn(q, q[0, 0], q[0, 0], is_rms_norm=True)
 
 
+def test_the_ring_kernels_attend_a_part_of_the_queries_to_all_keys_before_them() -> None:
+    """Two ranks of a context-parallel group: each has half of the queries; a document lies across the cut."""
+    q, k, v = (heads(16, n, 8).requires_grad_() for n in (4, 2, 2))
+    whole = standin.flash_attn_varlen_func(q, k, v, ENDS, ENDS, 10, 10, causal=True)
+    upstream = heads(16, 4, 8) * 3
+    wanted = torch.autograd.grad((whole * upstream).sum(), (q, k, v))
+    sums = [torch.zeros_like(one) for one in (q, k, v)]
+    q, k, v = q.detach(), k.detach(), v.detach()
+    for here, keys, ends_q, ends_k in (
+        (slice(0, 8), slice(0, 8), [0, 5, 6, 8], [0, 5, 6, 8]),
+        (slice(8, 16), slice(6, 16), [0, 8], [0, 10]),  # the document began two tokens before the cut
+    ):
+        bounds = torch.tensor(ends_q, dtype=torch.int32), torch.tensor(ends_k, dtype=torch.int32)
+        given = q[here], k[keys], v[keys]
+        out, lse, *_ = flash_attn_varlen_forward(*given, *bounds, 10, 10, 0.0, 8**-0.5, causal=True)
+        assert torch.allclose(out, whole[here].detach())
+        made = [torch.empty_like(one) for one in given]
+        flash_attn_varlen_backward(
+            upstream[here], *given, out, lse, *made, *bounds, 10, 10, 0.0, 8**-0.5, causal=True
+        )
+        for total, part, place in zip(sums, made, (here, keys, keys), strict=True):
+            total[place] += part
+    assert all(torch.allclose(got, one) for got, one in zip(sums, wanted, strict=True))
+    with pytest.raises(NotImplementedError, match="deterministic ring"):
+        flash_attn_varlen_forward(q, k, v, ENDS, ENDS, 10, 10, 0.1, 1.0, causal=True)
+
+
 SCRIPT = """
 import sys, types
 from smoldata.errors import InputError
 from smoltrain.nanotron import standin
 assert "flash_attn" not in sys.modules
 standin.install()
-from flash_attn.flash_attn_interface import _flash_attn_varlen_forward, flash_attn_varlen_func
+from flash_attn.flash_attn_interface import _flash_attn_varlen_forward, flash_attn_with_kvcache
 from flash_attn.layers.rotary import RotaryEmbedding
 import flash_attn
 assert flash_attn.__version__ == "2.6.3" and RotaryEmbedding is standin.RotaryEmbedding
 try:
-    _flash_attn_varlen_forward()
+    flash_attn_with_kvcache()
 except NotImplementedError as error:
     print(error)
 try:
@@ -93,6 +121,6 @@ def test_it_is_installed_when_asked_and_never_over_flash_attn() -> None:
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     absent, taken = done.stdout.splitlines()
-    assert "_flash_attn_varlen_forward is not in the stand-in" in absent
+    assert "flash_attn_with_kvcache is not in the stand-in" in absent
     assert "install flash-attn 2.6.3" in absent
     assert "flash-attn is installed here" in taken

@@ -3,8 +3,7 @@
 flash-attn has to be compiled for one torch and one CUDA; ``torch.nn.attention.varlen`` runs the same
 algorithm out of torch's own binaries. :func:`install` puts modules of that name where flash-attn is not
 installed, and only when a launch asks for it (``--attention varlen``): nothing is patched, and flash-attn,
-where it is wanted, stays what runs. What it does not have says so: dropout, ALiBi, key-value caches and the
-private kernels of ring attention (context parallelism needs flash-attn itself).
+where it is wanted, stays what runs. What it does not have says so: dropout, ALiBi, key-value caches.
 
 On a CPU, where torch has no such kernel, each document is attended alone: exact, slow, for tests.
 Cost on a GPU: rotary embedding and norm are plain torch operations, 4 % of a step slower than fused ones.
@@ -23,6 +22,7 @@ from torch import nn
 from torch.nn import functional
 
 from smoldata.errors import InputError
+from smoltrain.nanotron.standin_ring import flash_attn_varlen_backward, flash_attn_varlen_forward
 
 VERSION = "2.6.3"
 """Of the flash-attn whose face this is."""
@@ -40,6 +40,8 @@ def install() -> None:
         "flash_attn.flash_attn_interface": {
             "flash_attn_varlen_func": flash_attn_varlen_func,
             "flash_attn_varlen_kvpacked_func": flash_attn_varlen_kvpacked_func,
+            "_flash_attn_varlen_forward": flash_attn_varlen_forward,
+            "_flash_attn_varlen_backward": flash_attn_varlen_backward,
             **{name: _absent(name) for name in _ABSENT},
         },
         "flash_attn.layers": {},
@@ -68,8 +70,6 @@ _ABSENT = (
     "flash_attn_with_kvcache",
     "_flash_attn_forward",
     "_flash_attn_backward",
-    "_flash_attn_varlen_forward",
-    "_flash_attn_varlen_backward",
 )
 
 
