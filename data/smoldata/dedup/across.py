@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from smoldata.dedup.clusters import components, keep_one
-from smoldata.dedup.keys import DIGEST_BYTES, MinhashKey
+from smoldata.dedup.keys import DIGEST_BYTES, MinhashKey, band_columns
 from smoldata.dedup.steps import MinhashSettings
 from smoldata.documents import DOCUMENT_MANIFEST_SCHEMA, FORMAT_VERSION
 from smoldata.errors import InputError, SourceError
@@ -163,20 +163,14 @@ def _kept(documents: Any, settings: MinhashSettings) -> Any:
     """Return for each document the one of its cluster that stays, int64[documents]."""
     import polars as pl
 
-    width = DIGEST_BYTES + 8 * settings.bands
     digest = pl.col("key").bin.head(DIGEST_BYTES)
-    ranked = documents.with_columns(digest=digest).sort("priority", "digest", "id", "number")
+    ranked = documents.select("priority", "id", "number", digest=digest)
+    ranked = ranked.sort("priority", "digest", "id", "number")
     preference = np.empty(documents.height, np.int64)
     preference[ranked["number"].to_numpy()] = np.arange(documents.height)
-    signed = documents.filter(pl.col("key").bin.size() == width)
-    keys = np.frombuffer(b"".join(signed["key"].to_list()), np.uint8).reshape(-1, width)
-    bands = keys[:, DIGEST_BYTES:]
+    signed = documents.filter(pl.col("key").bin.size() > DIGEST_BYTES)
     numbers = signed["number"].to_numpy().astype(np.int64)
-    labels = components(
-        len(keys),
-        settings.bands,
-        lambda band: np.ascontiguousarray(bands[:, 8 * band : 8 * band + 8]).view("<u8")[:, 0],
-    )
+    labels = components(signed.height, settings.bands, band_columns(signed["key"], settings.bands))
     kept = np.arange(documents.height)
     kept[numbers] = numbers[keep_one(labels, preference[numbers])]
     return kept

@@ -7,7 +7,7 @@ its text stays, then the least identifier: the same one whatever the files, thei
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -87,41 +87,64 @@ class MinhashKey(LeaveKey):
 
 def drop_exact(frame: Any, _settings: ExactSettings) -> Any:
     """Return which rows to drop: all but one of each normalised text."""
-    keys = _bytes(frame["key"].to_list(), 2 * DIGEST_BYTES)
-    _, labels = np.unique(keys[:, :DIGEST_BYTES].copy().view("V16")[:, 0], return_inverse=True)
-    return _dropped(frame, labels.astype(np.int64), keys[:, DIGEST_BYTES:])
+    keys = key_bytes(frame["key"], 2 * DIGEST_BYTES)
+    same = np.ascontiguousarray(keys[:, :DIGEST_BYTES]).view("V16")[:, 0]
+    _, labels = np.unique(same, return_inverse=True)
+    return _dropped(frame, labels.astype(np.int64), digest_at=DIGEST_BYTES)
 
 
 def drop_near(frame: Any, settings: MinhashSettings) -> Any:
     """Return which rows to drop: all but one of each cluster of near-duplicates."""
     import polars as pl
 
-    width = DIGEST_BYTES + 8 * settings.bands
-    signed = frame.filter(pl.col("key").bin.size() == width)
-    keys = _bytes(signed["key"].to_list(), width)
-    bands = keys[:, DIGEST_BYTES:].copy().view("<u8")
-    labels = components(len(bands), settings.bands, lambda band: np.ascontiguousarray(bands[:, band]))
-    return _dropped(signed, labels, keys[:, :DIGEST_BYTES])
+    signed = frame.filter(pl.col("key").bin.size() > DIGEST_BYTES)
+    labels = components(signed.height, settings.bands, band_columns(signed["key"], settings.bands))
+    return _dropped(signed, labels, digest_at=0)
 
 
-def _bytes(keys: list[bytes], width: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    return np.frombuffer(b"".join(keys), np.uint8).reshape(-1, width)
+def band_columns(keys: Any, bands: int) -> Callable[[int], Any]:
+    """Return a function that gives one band's hash of every key (of signed texts), uint64[keys]."""
+    table = key_bytes(keys, DIGEST_BYTES + 8 * bands)
+
+    def column(band: int) -> Any:
+        start = DIGEST_BYTES + 8 * band
+        return np.ascontiguousarray(table[:, start : start + 8]).view("<u8")[:, 0]
+
+    return column
 
 
-def _dropped(frame: Any, labels: Any, digests: Any) -> Any:
-    """Return the rows that don't stay, with the cluster's number of documents and the document that does."""
+def key_bytes(keys: Any, width: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Return binary values of one width as uint8[keys, width], without a Python object for each."""
+    import pyarrow as pa
+
+    array = keys.rechunk().to_arrow().cast(pa.large_binary())
+    starts = np.frombuffer(array.buffers()[1], np.int64)[array.offset : array.offset + len(array) + 1]
+    assert (np.diff(starts) == width).all(), f"keys are {width} bytes"
+    if not len(array):
+        return np.empty((0, width), np.uint8)
+    data = np.frombuffer(array.buffers()[2], np.uint8)[starts[0] : starts[-1]]
+    return data.reshape(len(array), width)
+
+
+def _dropped(frame: Any, labels: Any, *, digest_at: int) -> Any:
+    """Return the rows that don't stay: with the cluster, its number of documents, and the one that stays."""
     import polars as pl
 
-    place = pl.DataFrame({"digest": [row.tobytes() for row in digests], "id": frame["id"]})
-    order = place.with_row_index("row").sort("digest", "id", "row")["row"].to_numpy()
-    preference = np.empty(len(labels), np.int64)
-    preference[order] = np.arange(len(order))
-    kept = keep_one(labels, preference)
     sizes = np.bincount(labels, minlength=len(labels))[labels] if len(labels) else labels
+    shared = np.flatnonzero(sizes > 1)
+    digest = pl.col("key").bin.slice(digest_at, DIGEST_BYTES)
+    columns = frame.select("task", "position", "id", digest=digest)[shared].with_row_index("number")
+    order = columns.sort("digest", "id", "number")["number"].to_numpy()
+    preference = np.empty(len(shared), np.int64)
+    preference[order] = np.arange(len(shared))
+    _, cluster = np.unique(labels[shared], return_inverse=True)
+    kept = keep_one(cluster.astype(np.int64), preference)
     out = np.flatnonzero(kept != np.arange(len(kept)))
-    ids = frame["id"]
-    return frame.select("task", "position")[out].with_columns(
-        cluster=pl.Series([digests[row].tobytes().hex() for row in kept[out]], dtype=pl.String),
-        cluster_size=pl.Series(sizes[out], dtype=pl.Int64),
-        kept_id=ids.gather(kept[out]),
+    stays = columns[kept[out]]
+    return columns[out].select(
+        "task",
+        "position",
+        cluster=stays["digest"].bin.encode("hex"),
+        cluster_size=pl.Series(sizes[shared][out], dtype=pl.Int64),
+        kept_id=stays["id"],
     )

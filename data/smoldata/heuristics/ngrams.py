@@ -12,6 +12,7 @@ Only where a bound does not decide are strings compared. Cost: one sort of the n
 500 words.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,19 +109,35 @@ def top_characters(grams: Grams, size: int, ids: Ids) -> int | None:
     return most * (int(grams.ends[first + size] - grams.ends[first]) + size - 1)
 
 
-def duplicates_are_below(grams: Grams, size: int, characters: int, share: float) -> bool:
-    """Return true if repeated n-grams surely make no more than ``share`` of a text's characters.
+def sizes_to_count(
+    grams: Grams, wanted: Sequence[tuple[int, float]], characters: int
+) -> list[tuple[int, float]]:
+    """Return the (size, share) of which repeated n-grams may make more than the share of a text.
 
-    False says nothing.
+    The others surely don't. All sizes are hashed and sorted together, one a row.
     """
-    if len(grams.own) <= size:
-        return True
-    keys = grams.joined(size)
-    ordered = np.sort(keys)
-    repeats = int(np.count_nonzero(ordered[1:] == ordered[:-1]))
-    if not repeats or repeats * grams.longest(size) / characters <= share:
-        return True
-    return int(grams.lengths[_covered(keys, size)].sum()) / characters <= share
+    words = len(grams.own)
+    wanted = [(size, share) for size, share in wanted if size < words]
+    if not wanted:
+        return []
+    sizes = np.array([size for size, _ in wanted])
+    places = np.arange(words - int(sizes.min()) + 1)
+    ends = places + sizes[:, None]
+    is_whole = ends <= words
+    ends = np.minimum(ends, words)
+    keys = (grams.sums[ends] - grams.sums[places]) * grams.down[places]
+    keys = np.where(is_whole, keys, places.astype(np.uint64))  # what is too short equals nothing else
+    keys.sort(axis=1)
+    repeats = np.count_nonzero(keys[:, 1:] == keys[:, :-1], axis=1).tolist()
+    longest = (grams.ends[ends] - grams.ends[places]).max(axis=1).tolist()
+    found = zip(wanted, repeats, longest, strict=True)
+    many = [each for each, number, length in found if number and number * length / characters > each[1]]
+    return [(size, share) for size, share in many if not _covers_little(grams, size, characters, share)]
+
+
+def _covers_little(grams: Grams, size: int, characters: int, share: float) -> bool:
+    covered = _covered(grams.joined(size), size)
+    return int(grams.lengths[covered].sum()) / characters <= share
 
 
 def _covered(keys: Hashes, size: int) -> Any:

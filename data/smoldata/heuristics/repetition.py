@@ -19,7 +19,7 @@ from datatrove.pipeline.filters.gopher_repetition_filter import (
 from smoldata.heuristics.ngrams import (
     Grams,
     duplicate_characters,
-    duplicates_are_below,
+    sizes_to_count,
     top_characters,
     top_is_below,
 )
@@ -71,9 +71,7 @@ class GopherRepetitionFilter(StockFilter):  # type: ignore[misc] # datatrove shi
             if len(ids) >= n and self._top(text, grams, n, share) / len(text) > share:
                 return False, f"top_{n}_gram"
         joined = ""
-        for n, share in self.dup_n_grams:
-            if duplicates_are_below(grams, n, len(text), share):
-                continue
+        for n, share in sizes_to_count(grams, self.dup_n_grams, len(text)):
             joined = joined or "".join(splitter.words(text))
             if duplicate_characters(grams, n, joined) / len(text) > share:
                 return False, f"duplicated_{n}_n_grams"

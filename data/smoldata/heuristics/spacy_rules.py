@@ -4,10 +4,10 @@ spaCy (3.8, tokenizer.pyx) cuts a text at white space and splits each chunk by i
 they are; else prefixes and suffixes off its ends, one after the other, and what is left at infixes. This is
 done here with spaCy's own tables and regular expressions, without its objects (25 µs a chunk, most of it for
 attributes that nobody asks for). Afterwards spaCy merges sequences of tokens that make a special case (``:``
-and ``)``), the longest first, of two that overlap only one. Where the neighbours in a sequence (bigrams) show
-that something could be merged, spaCy itself is asked.
+and ``)``), the longest first, of two that overlap only one; so is it done here where the neighbours in a
+sequence (bigrams) show that something could be merged.
 
-A sequence may reach over a space: the bigrams tell where, and such chunks are split as one.
+A sequence may reach over a space: the bigrams tell where, and spaCy itself splits such chunks together.
 """
 
 from collections.abc import Sequence
@@ -51,6 +51,8 @@ class SpacyRules:
         self._ends = frozenset(nlp.get_pipe("sentencizer").punct_chars)
         self._codes: dict[str, str] = {}
         torn = {case: self._torn(case) for case in own.rules if self._is_looked_for(case)}
+        self._torn_tokens = frozenset(map(tuple, torn.values()))
+        self._sizes = sorted({len(tokens) for tokens in self._torn_tokens})
         sequences = {case: tokens for case, tokens in torn.items() if len(tokens) > 1}
         pairs = [pair for tokens in sequences.values() for pair in pairwise(tokens)]
         self._bigrams = frozenset(pairs)
@@ -72,7 +74,7 @@ class SpacyRules:
         """Return whether spaCy looks for a special case among tokens: affixes could have torn it apart."""
         own = self.nlp.tokenizer
         torn = own.find_prefix(case) or own.find_infix(case) or own.find_suffix(case)
-        return bool(torn or " " in case or not own.faster_heuristics)
+        return bool(case.strip() and (torn or " " in case or not own.faster_heuristics))
 
     def _torn(self, case: str) -> list[str]:
         """Return a special case's tokens as if it were none."""
@@ -81,20 +83,49 @@ class SpacyRules:
     def split(self, chunks: Sequence[str]) -> list[Pieces]:
         """Return what each chunk, or chunks with a space between them, becomes; raises what spaCy raises."""
         found: dict[str, Pieces] = {}
-        hard: dict[str, list[str]] = {}
+        spaced = []
         for chunk in chunks:
-            tokens = [token for part in chunk.split() for token in self._tokens(part, self._specials)]
-            if self._may_merge(tokens):
-                hard[chunk] = tokens
-            else:
-                found[chunk] = self._pieces(tokens, tokens)
-        if hard:
-            for (chunk, tokens), words in zip(hard.items(), self._by_spacy(list(hard)), strict=True):
-                found[chunk] = self._pieces(words, tokens)
+            if " " in chunk:
+                spaced.append(chunk)
+                continue
+            tokens = self._tokens(chunk, self._specials)
+            words = self._merge(tokens) if self._may_merge(tokens) else tokens
+            found[chunk] = self._pieces(words, tokens)
+        if spaced:
+            for chunk, words in zip(spaced, self._by_spacy(spaced), strict=True):
+                found[chunk] = self._pieces(words, words)  # its ends have been looked at
         return [found[chunk] for chunk in chunks]
 
+    def _merge(self, tokens: list[str]) -> list[str]:
+        """Return a chunk's tokens with special cases put together: spaCy's ``_apply_special_cases``.
+
+        Longer sequences go first, of the same length the earlier one. One that overlaps at its ends with
+        any that went before is left as it is.
+        """
+        spans = [
+            (start, start + size)
+            for start in range(len(tokens))
+            for size in self._sizes
+            if tuple(tokens[start : start + size]) in self._torn_tokens and start + size <= len(tokens)
+        ]
+        spans.sort(key=lambda span: (span[0] - span[1], span[0]))
+        taken: set[int] = set()
+        chosen: dict[int, int] = {}
+        for start, end in spans:
+            if start not in taken and end - 1 not in taken:
+                chosen[start] = end
+            taken.update(range(start, end))
+        merged: list[str] = []
+        place = 0
+        while place < len(tokens):
+            end = chosen.get(place, place + 1)
+            part = tokens[place:end]
+            merged += self._specials.get("".join(part), part) if place in chosen else part
+            place = end
+        return merged
+
     def _pieces(self, words: list[str], tokens: list[str]) -> Pieces:
-        code = "".join([self._code(word) for word in words])
+        code = "".join([self._code(word) for word in words]) if len(words) > 1 else self._code(words[0])
         return Pieces(words, code, self._columns.get(tokens[0], 0), self._rows.get(tokens[-1], 0))
 
     def _code(self, word: str) -> str:

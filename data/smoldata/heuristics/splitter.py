@@ -69,8 +69,8 @@ class WordSplitter:
         self.table.clear()
         self._last: Split | None = None
         self._characters = 0
-        self._numbers: dict[str, int] = {}
-        self._chunks: list[str] = []
+        self._numbers = _Numbers()
+        self._count = 0
         self._codes: dict[str, str] = {}
         self._pool = np.zeros(1 << 12, np.int64)
         self._pool_size = 0
@@ -88,7 +88,7 @@ class WordSplitter:
     @property
     def remembered(self) -> int:
         """How many distinct chunks are remembered."""
-        return len(self._chunks)
+        return self._count
 
     @property
     def counts_sentences(self) -> bool:
@@ -125,7 +125,7 @@ class WordSplitter:
 
     def _is_full(self) -> bool:
         return (
-            len(self._chunks) >= self._most_chunks
+            self._count >= self._most_chunks
             or len(self.table) >= 2 * self._most_chunks
             or self._characters >= _MOST_CHARACTERS
         )
@@ -150,14 +150,14 @@ class WordSplitter:
 
     def _number(self, chunks: list[str]) -> Ids | None:
         """Return the chunks' numbers, learning new ones; nothing if spaCy refuses one of them."""
-        try:
-            return np.fromiter(map(self._numbers.__getitem__, chunks), np.int64, len(chunks))
-        except KeyError:
-            pass
-        known = self._numbers
-        if not self._learn([chunk for chunk in dict.fromkeys(chunks) if chunk not in known]):
-            return None
-        return np.fromiter(map(self._numbers.__getitem__, chunks), np.int64, len(chunks))
+        numbers = np.fromiter(map(self._numbers.__getitem__, chunks), np.int64, len(chunks))
+        if self._numbers.fresh:
+            fresh, self._numbers.fresh = self._numbers.fresh, []
+            if not self._learn(fresh):
+                for chunk in fresh:
+                    del self._numbers[chunk]
+                return None
+        return numbers
 
     def _learn(self, chunks: list[str]) -> bool:
         assert self._rules is not None, "asked only where there are rules"
@@ -171,7 +171,7 @@ class WordSplitter:
     def _remember(self, chunks: list[str], learned: list[Pieces]) -> None:
         flat = [word for pieces in learned for word in pieces.words]
         counts = np.fromiter((len(pieces.words) for pieces in learned), np.int64, len(learned))
-        first, end = len(self._chunks), len(self._chunks) + len(chunks)
+        first, end = self._count, self._count + len(chunks)
         pool_end = self._pool_size + len(flat)
         self._reserve(end, pool_end)
         self._pool[self._pool_size : pool_end] = self.table.ids(flat)
@@ -180,8 +180,7 @@ class WordSplitter:
         self._joins_left[first:end] = [pieces.joins_left for pieces in learned]
         self._joins_right[first:end] = [pieces.joins_right for pieces in learned]
         self._pool_size = pool_end
-        self._chunks += chunks
-        self._numbers.update(zip(chunks, range(first, end), strict=True))
+        self._count = end
         self._codes.update(zip(chunks, [pieces.code for pieces in learned], strict=True))
         self._characters += sum(map(len, chunks))
 
@@ -278,6 +277,19 @@ class WordSplitter:
             elif run != " " or match.start() == 0:
                 codes.append("W")  # white space beyond one space is a token, and no punctuation
         return "".join(codes)
+
+
+class _Numbers(dict[str, int]):
+    """Numbers of chunks; one that is not known gets the next number and waits in ``fresh`` to be learned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fresh: list[str] = []
+
+    def __missing__(self, chunk: str) -> int:
+        number = self[chunk] = len(self)
+        self.fresh.append(chunk)
+        return number
 
 
 def _runs(places: list[int]) -> list[tuple[int, int]]:

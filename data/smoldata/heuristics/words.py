@@ -13,12 +13,15 @@ from numpy.typing import NDArray
 Ids = NDArray[np.int64]
 _BASE = 0x9E3779B97F4A7C15  # odd, so that its powers have inverses modulo 2**64
 _INVERSE = pow(_BASE, -1, 1 << 64)
+_MASK = (1 << 64) - 1
 _LEAST = 1 << 12
+_FEW = 100
+"""Words up to which a loop is faster than arrays."""
 
 
 def powers(base: int, count: int) -> NDArray[np.uint64]:
     """Return ``base**0, base**1, ...`` modulo 2**64, uint64[count]."""
-    factors = np.full(count, base & (2**64 - 1), np.uint64)
+    factors = np.full(count, base & _MASK, np.uint64)
     factors[:1] = 1
     return np.multiply.accumulate(factors)
 
@@ -50,12 +53,21 @@ def hash_words(words: Sequence[str]) -> NDArray[np.uint64]:
 
     No word may be empty.
     """
+    if len(words) <= _FEW:
+        return np.array([_hash_word(word) for word in words], np.uint64)
     lengths = np.fromiter(map(len, words), np.int64, len(words))
     starts = np.cumsum(lengths) - lengths
     codes = np.frombuffer("".join(words).encode("utf-32-le", "surrogatepass"), np.uint32)
     places = np.arange(len(codes)) - np.repeat(starts, lengths)
     terms = codes.astype(np.uint64) * POWERS.up(int(lengths.max(initial=0)) + 1)[places]
-    return np.add.reduceat(terms, starts) if len(words) else np.empty(0, np.uint64)
+    return np.add.reduceat(terms, starts)
+
+
+def _hash_word(word: str) -> int:
+    value = 0
+    for character in reversed(word):
+        value = value * _BASE + ord(character) & _MASK
+    return value
 
 
 class WordTable:
