@@ -187,9 +187,7 @@ def _attention(found: Found) -> Iterator[Finding]:
     flash, varlen = found["flash_attn"], found["torch"].get("varlen")
     way_out = "install flash-attn 2.6.3 (nanotron takes 2.5.0 to below 2.7.0)"
     if varlen:
-        way_out += (
-            ", or run with `--attention varlen`: torch's own kernels, no compiler, no context parallelism"
-        )
+        way_out += ", or run with `--attention varlen`: torch's own kernels, no compiler"
     if flash.get("standin"):
         yield Finding(
             "attention: flash-attn", "note", "torch's varlen kernels stand in for it", flash["error"]

@@ -37,7 +37,7 @@ def flash_attn_varlen_forward(
     _check(dropout_p, softcap, alibi_slopes, return_softmax, block_table, window_size)
     if q.is_cuda:
         ends = cu_seqlens_q, cu_seqlens_k, max_seqlen_q, max_seqlen_k
-        # The kernel behind torch's varlen attention; that face of it keeps no log-sum-exp for a backward pass.
+        # The kernel behind torch's varlen attention, whose public face has no backward from a log-sum-exp.
         forward = torch.ops.aten._flash_attention_forward  # noqa: SLF001 - torch has no public name for it
         made = forward(q, k, v, *ends, 0.0, causal, return_debug_mask=False, scale=softmax_scale)
         return made[0], made[1], None, None
