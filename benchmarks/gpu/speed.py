@@ -2,15 +2,19 @@
 
     python benchmarks/gpu/speed.py --bundle build/sample/bundles/speed --size 3b --steps 24
 
+Several GPUs: ``torchrun --nproc-per-node N benchmarks/gpu/speed.py ...``; figures are then of each GPU.
 Prints a line a step, then tokens a second over the steady ones (the first --warm-up are left out), that speed
 as part of the GPU's peak under three counts of attention, memory, and where the time of a step goes.
 """
 
 import argparse
 import json
+import os
+import sys
 import time
 from collections import defaultdict
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -23,6 +27,7 @@ from smoltrain.flops import H100_BF16_FLOPS, mean_keys, token_flops
 from smoltrain.hyperparameters import size_named
 from smoltrain.loader import open_loader
 from smoltrain.model import build_config, build_model
+from smoltrain.parallel import World, joined
 
 KINDS = {
     "attention": ("flash", "fmha"),
@@ -55,6 +60,13 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Train some steps and print figures."""
     asked = arguments()
+    compute = replace(Compute.best(asked.device), attention=asked.attention, recompute=asked.recompute)
+    with joined(compute.device) as world:
+        measure(asked, compute, world)
+
+
+def measure(asked: argparse.Namespace, compute: Compute, world: World) -> None:
+    """Train some steps as one of the processes; the first prints."""
     bundle = open_bundle(asked.bundle)
     size = size_named(asked.size)
     size = replace(size, num_layers=asked.layers) if asked.layers else size
@@ -65,14 +77,16 @@ def main() -> None:
         sequence_length=bundle.sequence_length,
         rope_theta=50_000.0,
     )
-    compute = replace(Compute.best(asked.device), attention=asked.attention, recompute=asked.recompute)
     began = time.monotonic()
     masks = not asked.unmasked
-    engine = Engine(lambda: build_model(config, 6), compute, size.learning_rate, document_masks=masks)
+    build = partial(build_model, config, 6)
+    engine = Engine(build, compute, size.learning_rate, world=world, document_masks=masks)
+    if not world.first:
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - open as long as the process
     print(f"{compute}, torch {torch.__version__}, built in {time.monotonic() - began:.1f} s", flush=True)
-    loader = open_loader(bundle)
+    loader = open_loader(bundle, rank=world.rank, world_size=world.size)
     rows = [one_step(engine, loader, step, asked.micro_batch) for step in range(asked.steps)]
-    figures = summary(rows[asked.warm_up :], size, bundle, engine)
+    figures = {"processes": world.size, **summary(rows[asked.warm_up :], size, bundle, engine)}
     print(json.dumps(figures, indent=1))
     if asked.profile:
         figures["profile"] = profile(engine, loader, asked)

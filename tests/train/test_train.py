@@ -32,7 +32,7 @@ from smoltrain.model import build_config, build_model, load_model  # noqa: E402
 from smoltrain.run import RunFolder, Settings  # noqa: E402
 from smoltrain.runlog import read_log  # noqa: E402
 from smoltrain.torch_data import BatchDataset  # noqa: E402
-from smoltrain.train import Result, build_optimizer, train  # noqa: E402
+from smoltrain.train import Result, build_optimizer, schedule_of, train  # noqa: E402
 
 if TYPE_CHECKING:
     from tests.conftest import SmallHouse
@@ -171,6 +171,19 @@ def test_a_loss_that_is_not_finite_stops_the_run(bundle: Bundle, tmp_path: Path)
     wild = replace(settings_for(bundle), learning_rate=1e30)
     with pytest.raises(TrainingError, match=r"step 2: loss .*gradient norm nan"):
         train(bundle, wild, tmp_path / "run")
+
+
+def test_the_planned_schedule_is_that_of_the_nanotron_file(bundle: Bundle) -> None:
+    import yaml
+
+    values = yaml.safe_load((bundle.folder / "nanotron.yaml").read_text())
+    schedule, first = schedule_of(bundle, replace(settings_for(bundle), schedule="planned"))
+    assert first == values["data_stages"][-1]["start_training_step"] - 1 == 0
+    assert schedule.peak == values["optimizer"]["learning_rate_scheduler"]["learning_rate"] == 2e-4
+    assert schedule.rate(schedule.warmup_steps) == 2e-4
+    assert schedule.decay_start + schedule.decay_steps == bundle.steps + 1
+    with pytest.raises(InputError, match="there are scaled and planned"):
+        schedule_of(bundle, replace(settings_for(bundle), schedule="other"))
 
 
 def test_micro_batches_change_only_rounding(bundle: Bundle) -> None:

@@ -98,10 +98,12 @@ def shape_of(settings: Settings) -> ModelSize:
     return replace(size, num_kv_heads=settings.kv_heads)
 
 
-def schedule_of(bundle: Bundle, settings: Settings) -> Schedule:
-    """Return the learning rates of a run; see ``Settings.schedule``."""
+def schedule_of(bundle: Bundle, settings: Settings) -> tuple[Schedule, int]:
+    """Return the learning rates of a run and its first step in them; see ``Settings.schedule``."""
+    if settings.schedule == "scaled":
+        return scaled(settings.learning_rate, settings.steps), 0
     if settings.schedule != "planned":
-        return scaled(settings.learning_rate, settings.steps)
+        raise InputError(f"unknown schedule {settings.schedule!r}; there are scaled and planned")
     import yaml
 
     path = bundle.folder / "nanotron.yaml"
@@ -111,7 +113,8 @@ def schedule_of(bundle: Bundle, settings: Settings) -> Schedule:
         )
     values = yaml.safe_load(path.read_text(encoding="utf-8"))
     scheduler = values["optimizer"]["learning_rate_scheduler"]
-    return from_nanotron(scheduler, values["tokens"]["train_steps"])
+    first: int = values["data_stages"][-1]["start_training_step"] - 1
+    return from_nanotron(scheduler, values["tokens"]["train_steps"]), first
 
 
 class _Trainer:
@@ -122,9 +125,7 @@ class _Trainer:
     ) -> None:
         self._bundle, self._settings, self._run, self._world = bundle, settings, run, world
         self._tell = tell
-        self._schedule = schedule_of(bundle, settings)
-        planned = settings.schedule == "planned"
-        self._first_rate = bundle.plan.start_step if planned else 0
+        self._schedule, self._first_rate = schedule_of(bundle, settings)
         self._done = 0
         self._pending: list[Places] = []
 
