@@ -8,7 +8,7 @@ import pytest
 from tests.data.helpers import real_texts
 
 from smoldata.errors import SourceError
-from smoldata.heritage import fetch_content
+from smoldata.heritage import fetch_content, hashes, retried
 from smoldata.pipeline import DropDuplicates, StrictReader
 from smoldata.pipeline_types import RawInput
 from smoldata.reading import Report
@@ -57,11 +57,39 @@ def test_a_store_that_cannot_be_read_is_not_a_drop(tmp_path: Path) -> None:
         fetch_content({"blob_id": "a" * 40}, "blob_id", f"file://{tmp_path}/{{blob_id}}")
 
 
-def test_an_address_that_needs_another_package_says_so() -> None:
-    try:
-        import s3fs  # type: ignore[import-not-found]  # noqa: F401
-    except ImportError:
-        with pytest.raises(SourceError, match="make setup-curate"):
-            fetch_content({"blob_id": "a" * 40}, "blob_id", "s3://none/{blob_id}")
-    else:
-        pytest.skip("s3fs is installed here")
+def test_an_address_that_needs_another_package_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def not_installed(*_arguments: object, **_options: object) -> None:
+        raise ImportError("Install s3fs to access S3")
+
+    monkeypatch.setattr("fsspec.open", not_installed)
+    with pytest.raises(SourceError, match="make setup-curate"):
+        fetch_content({"blob_id": "a" * 40}, "blob_id", "s3://none/{blob_id}")
+
+
+def test_another_file_under_a_blob_s_name_is_a_counted_drop(tmp_path: Path) -> None:
+    data = b"x = 1\n"
+    git = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+    for name in (hashlib.sha1(data, usedforsecurity=False).hexdigest(), git, "f" * 40):
+        (tmp_path / name).write_bytes(gzip.compress(data))
+    address = f"file://{tmp_path}/{{blob_id}}"
+    assert hashes(data)[1] == git
+    for name in hashes(data):
+        assert fetch_content({"blob_id": name}, "blob_id", address) == ("x = 1\n", "")
+    assert fetch_content({"blob_id": "f" * 40}, "blob_id", address) == (None, "wrong_hash")
+
+
+def test_a_transient_fault_is_tried_again() -> None:
+    answers: list[bytes | Exception] = [SourceError("busy"), SourceError("busy"), b"there"]
+    pauses: list[float] = []
+
+    def read() -> bytes:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    assert retried(read, pauses.append) == b"there"
+    assert pauses == sorted(pauses)
+    assert len(pauses) == 2
+    with pytest.raises(SourceError, match="busy"):
+        retried(lambda: (_ for _ in ()).throw(SourceError("busy")), pauses.append)
