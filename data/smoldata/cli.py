@@ -14,6 +14,7 @@ import typer
 
 from smoldata.console import run_command, say, table
 from smoldata.decontamination.cli import decontaminate_command
+from smoldata.dedup.cli import dedup_command
 from smoldata.errors import InputError
 from smoldata.inspect_cli import inspect_command
 from smoldata.lint_cli import ForbidLicences, lint_command
@@ -216,6 +217,7 @@ def _amount(text: str | None, option: str) -> int | None:
 
 app.command("inspect")(inspect_command)
 app.command("decontaminate")(decontaminate_command)
+app.command("dedup")(dedup_command)
 app.command("train-classifier")(train_classifier_command)
 app.command("lint")(lint_command)
 app.command("statistics")(statistics_command)

@@ -7,7 +7,9 @@ from typing import Any
 import polars as pl
 import pytest
 from tests.data.heuristics.conftest import paragraphs
+from typer.testing import CliRunner
 
+from smoldata.cli import app
 from smoldata.dedup import across
 from smoldata.dedup.across import REASON, REMOVED, dedup_sources
 from smoldata.dedup.keys import normalised
@@ -179,3 +181,14 @@ def test_bad_input(tmp_path: Path, two_sources: tuple[Path, Path]) -> None:
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(SourceError, match="not the file that its manifest names"):
         dedup_sources([good, other], tmp_path / "out", workers=1)
+
+
+def test_the_command_prints_counts(two_sources: tuple[Path, Path], tmp_path: Path) -> None:
+    arguments = ["dedup", *map(str, two_sources), "--output", str(tmp_path / "out"), "--workers", "1"]
+    shown = CliRunner().invoke(app, arguments)
+    assert shown.exit_code == 0, shown.output
+    assert "other" in shown.output
+    as_json = CliRunner().invoke(app, [*arguments, "--json"])
+    assert [row["dropped"] for row in json.loads(as_json.stdout)] == [0, 3]
+    nowhere = CliRunner().invoke(app, ["dedup", str(tmp_path / "no"), "--output", str(tmp_path / "out2")])
+    assert isinstance(nowhere.exception, SourceError)
