@@ -151,3 +151,34 @@ def test_a_reply_without_thoughts_is_content() -> None:
     seen = read("Hello<|im_end|>\n", enable_thinking=False)
     assert seen["content"] == "Hello"
     assert "tool_calls" not in seen
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [
+        '<tool_call>\n{"name": "a", "argu',
+        '<tool_call>\n{"name": "a"}\n</tool_call><|im_end|>',
+        "<tool_call>\nnothing\n</tool_call><|im_end|>",
+    ],
+)
+def test_a_call_that_is_cut_or_malformed_is_content(cut: str) -> None:
+    """A server that raised on it would answer 500."""
+    seen = read("Well. " + cut, enable_thinking=False)
+    assert "tool_calls" not in seen
+    assert seen["content"] == "Well. " + cut.removesuffix("<|im_end|>")
+
+
+def test_a_call_is_read_whole_however_it_is_streamed() -> None:
+    from transformers.utils.chat_parsing import ResponseParser
+
+    prompt = render([{"role": "user", "content": "Hi"}], add_generation_prompt=True, enable_thinking=False)
+    call = {"name": "a", "arguments": {"x": {"y": [1, "}"]}}}
+    one = f"<tool_call>\n{json.dumps(call)}\n</tool_call>"
+    text = f"One\n{one}\n{one}<|im_end|>"
+    for size in (1, 3, 50):
+        parser = ResponseParser(response_template(), prefix=prompt)
+        for begin in range(0, len(text), size):
+            parser.feed(text[begin : begin + size])
+        message, _ = parser.finalize()
+        assert [one["function"] for one in message["tool_calls"]] == [call, call]
+        assert message["content"] == "One"
