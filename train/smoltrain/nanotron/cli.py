@@ -1,6 +1,7 @@
 """``smoltrain nanotron`` and ``smoltrain doctor``: commands about the cluster's trainer."""
 
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from smoltrain.nanotron.doctor import Finding
     from smoltrain.nanotron.settings import Launch, Loader
 
+_NODE = 8
 app = typer.Typer(no_args_is_help=True, help="The cluster's trainer: what to type, and our loader in it.")
 
 Bundle = Annotated[Path, typer.Argument(help="The bundle's folder, as `make handoff` writes it.")]
@@ -38,7 +40,7 @@ def plan(
     checkout: Checkout,
     run: Run = Path("run"),
     python: Python = "python",
-    gpus_per_node: Node = 8,
+    gpus_per_node: Node = _NODE,
     root: Root = None,
     cache: Cache = None,
     changes: Changes = None,
@@ -80,7 +82,7 @@ def plan(
     if as_json:
         print(json.dumps({**facts, "commands": lines}, indent=2))
         return
-    _show_plan(place, launch, facts, lines)
+    _show_plan(place, launch, facts, lines, changes or [])
 
 
 def _place(
@@ -110,7 +112,11 @@ def _is_varlen(attention: str) -> bool:
 
 
 def _show_plan(
-    place: "Place", launch: "Launch", facts: dict[str, object], lines: "dict[Loader, str]"
+    place: "Place",
+    launch: "Launch",
+    facts: dict[str, object],
+    lines: "dict[Loader, str]",
+    changes: list[str],
 ) -> None:
     config = launch.config
     one, cp = config.parallelism, config.parallelism.context_parallel_size
@@ -127,12 +133,31 @@ def _show_plan(
     if facts["nodes"] == 1:
         print(f"  CUDA_DEVICE_MAX_CONNECTIONS=1 PYTHONPATH={place.checkout}/src {lines['stock']}")
     data = f" DATA={place.root}" if place.root else ""
-    given = f"BUNDLE={place.bundle} NANOTRON={place.checkout} RUN={place.run}{data}"
-    print(f"  {given} sbatch {place.bundle}/train.sbatch")
+    variables = f"BUNDLE={place.bundle} NANOTRON={place.checkout} RUN={place.run}{data}"
+    print(f"  {variables} sbatch {place.bundle}/train.sbatch")
+    given = shlex.join(_given(place, changes))
     print("\n(b) our loader: exactly the plan's order, with its ledger; no links")
     if facts["nodes"] == 1:
-        print(f"  smoltrain nanotron run {place.bundle} --nanotron {place.checkout} --run {place.run}")
-    print(f"  smoltrain nanotron plan {place.bundle} ... --sbatch exact.sbatch && sbatch exact.sbatch")
+        print(f"  smoltrain nanotron run {given}")
+    print(f"  smoltrain nanotron plan {given} --sbatch exact.sbatch && sbatch exact.sbatch")
+
+
+def _given(place: "Place", changes: list[str]) -> list[str]:
+    """Return bundle and options as they were given, for a command that is shown."""
+    words = [
+        str(place.bundle),
+        "--nanotron",
+        str(place.checkout),
+        "--run",
+        str(place.run),
+        "--python",
+        place.python,
+    ]
+    words += ["--gpus-per-node", str(place.gpus_per_node)] if place.gpus_per_node != _NODE else []
+    words += ["--root", place.root] if place.root else []
+    words += ["--cache", str(place.cache)] if place.cache else []
+    words += ["--attention", "varlen"] if place.varlen else []
+    return [*words, *(word for change in changes for word in ("--set", change))]
 
 
 @app.command("run")
@@ -141,7 +166,7 @@ def run_command(
     checkout: Checkout,
     run: Run = Path("run"),
     python: Python = "python",
-    gpus_per_node: Node = 8,
+    gpus_per_node: Node = _NODE,
     root: Root = None,
     cache: Cache = None,
     changes: Changes = None,
