@@ -28,19 +28,19 @@ def say(message: str) -> None:
 
 
 @contextmanager
-def progress(label: str, total: int) -> Iterator[Callable[[int, str], None]]:
+def progress(label: str, total: int, *, width: int = 28) -> Iterator[Callable[[int, str], None]]:
     """Show progress over ``total`` units; the yielded function takes (units done more, what is being done).
 
-    A bar on a terminal; elsewhere a plain line at most every five seconds, and one at the end.
+    A bar on a terminal, after ``width`` characters of text; elsewhere a plain line at most every five seconds, and one at the end.
     """
-    with _bar(label, total) if err.is_terminal else _lines(label, total) as advance:
+    with _bar(label, total, width) if err.is_terminal else _lines(label, total) as advance:
         yield advance
 
 
 @contextmanager
-def _bar(label: str, total: int) -> Iterator[Callable[[int, str], None]]:
+def _bar(label: str, total: int, width: int) -> Iterator[Callable[[int, str], None]]:
     columns = (
-        TextColumn("{task.description:<28.28}"),
+        TextColumn(f"{{task.description:<{width}.{width}}}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),

@@ -151,7 +151,7 @@ class _Trainer:
             truncate_log(self._run.log, self._done)
         loader = open_loader(self._bundle, rank=world.rank, world_size=world.size, start_step=self._done)
         self._all = Loader(self._bundle) if world.first else None
-        with progress("train", settings.steps) if world.first else nullcontext(_silent) as advance:
+        with progress("train", settings.steps, width=60) if world.first else nullcontext(_silent) as advance:
             advance(self._done, "")
             while self._done < settings.steps:
                 self._step(loader, advance)
