@@ -31,7 +31,8 @@ def say(message: str) -> None:
 def progress(label: str, total: int, *, width: int = 28) -> Iterator[Callable[[int, str], None]]:
     """Show progress over ``total`` units; the yielded function takes (units done more, what is being done).
 
-    A bar on a terminal, after ``width`` characters of text; elsewhere a plain line at most every five seconds, and one at the end.
+    A bar on a terminal, after ``width`` characters of text; elsewhere a plain line at most every five
+    seconds, and one at the end.
     """
     with _bar(label, total, width) if err.is_terminal else _lines(label, total) as advance:
         yield advance
