@@ -142,3 +142,27 @@ def test_steps_of_nanotron_are_counted_from_the_stages_first(
     (found,) = json.loads(result.stdout)
     assert found["step"] == 61
     assert {one["index"] for one in found["seen"]} == set(range(360, 366))
+
+
+def test_all_the_text_of_a_step_is_there_when_asked(small_house: "SmallHouse") -> None:
+    from smoltrain.bundle import open_bundle
+    from smoltrain.loader import open_loader
+    from smoltrain.pieces import load_pieces, tokenizer_of
+
+    bundle = open_bundle(small_house.bundle)
+    pieces = load_pieces(tokenizer_of(bundle, small_house.tokenizer))
+    given = [
+        "what",
+        "5",
+        "--bundle",
+        str(small_house.bundle),
+        "--tokenizer",
+        str(small_house.tokenizer),
+        "--full",
+    ]
+    rows = json.loads(CliRunner().invoke(app, [*given, "--json"]).stdout)
+    batch = open_loader(bundle).batch(5)
+    for at, index in enumerate(batch.places.index.tolist()):
+        seen = "".join(row["text"] for row in rows if row["index"] == index)
+        assert seen == pieces.text(batch.ids[at])
+    assert rows[0]["text"] in CliRunner().invoke(app, given).stdout

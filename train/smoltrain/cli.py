@@ -186,6 +186,7 @@ def what(
     bundle: BundleOption,
     root: RootOption = None,
     tokenizer: Annotated[Path | None, typer.Option(help="File of a tokenizer of one's own.")] = None,
+    full: Annotated[bool, typer.Option("--full", help="All the text that the step saw.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Print the documents that a step sees: source, document, how the text begins.
@@ -198,12 +199,19 @@ def what(
     from smoldata.console import table
     from smoltrain.bundle import open_bundle
     from smoltrain.pieces import load_pieces, tokenizer_of
-    from smoltrain.what import seen_in_step
+    from smoltrain.what import PREVIEW_TOKENS, seen_in_step
 
     opened = open_bundle(bundle, root)
-    rows = list(seen_in_step(opened, step, load_pieces(tokenizer_of(opened, tokenizer))))
+    pieces = load_pieces(tokenizer_of(opened, tokenizer))
+    rows = list(seen_in_step(opened, step, pieces, None if full else PREVIEW_TOKENS))
     if as_json:
         print(json.dumps([asdict(row) for row in rows], ensure_ascii=False, indent=2))
+        return
+    if full:
+        for row in rows:
+            print(
+                f"== {row.index} {row.source} {row.document}, from its token {row.first_token}\n{row.text}\n"
+            )
         return
     columns = ["index", "source", "document", "from token", "tokens", "text"]
     cells = [

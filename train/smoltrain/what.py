@@ -32,11 +32,16 @@ class Seen:
     tokens: int
     """Tokens of the document in the window, its EOS counted."""
     text: str
-    """How the part in the window begins."""
+    """How the part in the window begins, or all of it."""
 
 
-def seen_in_step(bundle: Bundle, step: int, pieces: Pieces) -> Iterator[Seen]:
-    """Yield what step ``step`` (from 0 in the stage) saw, window by window, in the order of the batch."""
+def seen_in_step(
+    bundle: Bundle, step: int, pieces: Pieces, preview: int | None = PREVIEW_TOKENS
+) -> Iterator[Seen]:
+    """Yield what step ``step`` (from 0 in the stage) saw, window by window, in the order of the batch.
+
+    ``preview``: tokens of text of each document; None: all that lies in the window.
+    """
     if not 0 <= step < bundle.steps:
         raise InputError(f"step {step} is outside the stage: it has steps 0 to {bundle.steps - 1}")
     places = Loader(bundle).places(step)
@@ -53,7 +58,7 @@ def seen_in_step(bundle: Bundle, step: int, pieces: Pieces) -> Iterator[Seen]:
                 document=document,
                 first_token=begin - start,
                 tokens=end - begin,
-                text=pieces.text(shard.ids[begin : min(end, begin + PREVIEW_TOKENS)]),
+                text=pieces.text(shard.ids[begin : end if preview is None else min(end, begin + preview)]),
             )
 
 
