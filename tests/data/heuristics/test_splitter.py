@@ -82,7 +82,9 @@ def test_other_languages_with_rules_are_split_alike(language: str) -> None:
         "z.B. u.a. usw.",
         "م. س .ق ",
     ]
-    for text in [*cases, *descriptions(1), spell_out(1, 100).replace("\udcff", "")]:
+    # French rules are a hundred times slower than others, in spaCy.
+    real = [] if language == "fra_Latn" else [*descriptions(1), spell_out(1, 100).replace("\udcff", "")]
+    for text in [*cases, *real]:
         agrees(text, splitter)
 
 
