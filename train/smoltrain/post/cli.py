@@ -102,6 +102,7 @@ def run(
     Example: smoltrain post run --build build
     """
     import json
+    import warnings
 
     from smoldata.console import say, table
     from smoldata.errors import InputError
@@ -112,6 +113,8 @@ def run(
     if loss not in _LOSSES:
         raise InputError(f"unknown loss {loss!r}; losses are {', '.join(_LOSSES)}")
     need_torch()
+    # TRL and transformers warn of each other's names, which we can't act on.
+    warnings.filterwarnings("ignore", category=FutureWarning)
     from smoltrain.post.adapters import Adapter
     from smoltrain.post.pipeline import Asked, newest_base, posttrain
 
