@@ -75,6 +75,30 @@ def test_no_validation_text_is_trained_on(built: Path) -> None:
     assert catalog.execute(twice).fetchall() == []
 
 
+def test_the_report_and_the_catalog_say_what_the_documents_are(built: Path) -> None:
+    import duckdb
+
+    from tests.mixtures.test_report import Page
+
+    page = (built / "build/report.html").read_text("utf-8")
+    tables = Page(page).tables
+    shown = {row[0]: row[1:3] for row in tables["Rows read, kept and dropped: the numbers"][1:]}
+    written = {
+        name: sum(len(file.read_bytes().splitlines()) for file in (built / name).glob("*.jsonl"))
+        for name in COUNTS
+    }
+    assert {name: int(read) for name, (read, _) in shown.items()} == written
+    with duckdb.connect(str(built / "build/catalog.duckdb"), read_only=True) as catalog:
+        kept = catalog.execute("SELECT source, documents FROM document_statistics WHERE kind = 'total'")
+        assert {name: int(kept) for name, (_, kept) in shown.items()} == dict(kept.fetchall())
+    lengths = tables["Documents by length in characters: the numbers"][1:]
+    assert sum(int(row[1].replace(",", "")) for row in lengths) == sum(
+        int(kept) for _, kept in shown.values()
+    )
+    ids = Page(page).ids
+    assert len(ids) == len(set(ids))
+
+
 def test_a_second_run_has_nothing_to_do_and_says_so(built: Path) -> None:
     before = main_job.outputs(built)
     done = main_job.run(built)

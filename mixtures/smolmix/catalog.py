@@ -28,6 +28,7 @@ VIEWS = (
     "sources", "documents", "shards", "allocation", "stages",
     "exposure", "planned_shards", "staging", "timetable", "findings",
     "reconciliation", "steps", "contamination", "compression",
+    "document_statistics",
 )  # fmt: skip
 LOOKUPS = {
     "docs_at": (

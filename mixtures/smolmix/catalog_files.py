@@ -43,7 +43,7 @@ class _SqlTemplate(Template):
 
 
 def load_documents(connection: duckdb.DuckDBPyConnection, profile: Path) -> None:
-    """Add a row a source from the document manifests of a profile. Raises IntegrityError."""
+    """Add what document manifests and statistics of a profile say. Raises IntegrityError."""
     _insert_parquet(
         connection,
         "INSERT INTO store.documents SELECT ?, source, count(*), sum(read), sum(kept), "
@@ -51,6 +51,14 @@ def load_documents(connection: duckdb.DuckDBPyConnection, profile: Path) -> None
         "FROM read_parquet(?) GROUP BY source",
         profile,
         sorted(profile.glob("documents/*/manifest.parquet")),
+    )
+    _insert_parquet(
+        connection,
+        "INSERT INTO store.document_statistics "
+        "SELECT ?, source, kind, name, low, high, documents, text_bytes, text_characters "
+        "FROM read_parquet(?)",
+        profile,
+        sorted(profile.glob("documents/*/statistics.parquet")),
     )
 
 

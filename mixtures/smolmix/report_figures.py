@@ -1,20 +1,13 @@
 """Pictures of a curriculum as static SVG text: numbers in, SVG to put into a page out.
 
-pygal draws; what it adds for browsers of its own (scripts, comments, a random identifier) is taken out, so
-the same numbers give the same bytes and the page needs no network. Colours that must change with dark mode
-are ``currentColor``. Cost: about 20 ms a picture.
+pygal draws, in the house's settings (:mod:`smoldata.statistics.pictures`): the same numbers give the same
+bytes, and the page needs no network. Cost: about 20 ms a picture.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-PALETTE = (
-    "#3b6fb6", "#d9822b", "#3a9a6b", "#b5486f", "#8063b4", "#a6832f",
-    "#3f9bb0", "#c4564a", "#6b8f3c", "#7a7f87", "#5461c8", "#b06b3b",
-)  # fmt: skip
-_RANDOM = re.compile(r"chart-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_REMOVED = re.compile(r"<\?xml.*?\?>|<!--.*?-->|<script.*?</script>|<script[^>]*/>", re.DOTALL)
+from smoldata.statistics.pictures import options, svg
 
 
 def ribbons(identifier: str, title: str, stages: Sequence[tuple[str, int, Mapping[str, float]]]) -> str:
@@ -25,7 +18,7 @@ def ribbons(identifier: str, title: str, stages: Sequence[tuple[str, int, Mappin
     groups = sorted({group for _, _, shares in stages for group in shares})
     # pygal stacks no lines over true positions: sums are drawn over one another, the largest first, opaque.
     chart = pygal.XY(
-        **_options(opacity="1", fill=True, show_dots=False, height=360),
+        **options(opacity="1", fill=True, show_dots=False, height=360),
         x_title="tokens",
         range=(0, 100),
         xrange=(0, total),
@@ -40,7 +33,7 @@ def ribbons(identifier: str, title: str, stages: Sequence[tuple[str, int, Mappin
             points += [(end, height), (end + tokens, height)]
             end += tokens
         chart.add(groups[number - 1], points)
-    return _svg(chart, identifier, title)
+    return svg(chart, identifier, title)
 
 
 def bars(identifier: str, title: str, unit: str, series: Mapping[str, Mapping[str, float | None]]) -> str:
@@ -64,11 +57,11 @@ def _bars(
 ) -> str:
     labels = list(dict.fromkeys(label for values in series.values() for label in values))
     height = 130 + 22 * len(labels)
-    chart = kind(**_options(height=height), x_title=unit)
+    chart = kind(**options(height=height), x_title=unit)
     chart.x_labels = labels[::-1]
     for name, values in series.items():
         chart.add(name, [values.get(label) for label in labels[::-1]])
-    return _svg(chart, identifier, title)
+    return svg(chart, identifier, title)
 
 
 def curves(
@@ -81,13 +74,13 @@ def curves(
     """Draw curves of (x, y) points; ``places`` name x = 0, 1, 2, ... instead of numbers."""
     import pygal
 
-    chart = pygal.XY(**_options(height=320, dots_size=2), x_title=unit)
+    chart = pygal.XY(**options(height=320, dots_size=2), x_title=unit)
     if places:
         chart.x_labels = list(range(len(places)))
         chart.x_value_formatter = lambda value: places[round(value)]
     for name, points in series.items():
         chart.add(name, list(points))
-    return _svg(chart, identifier, title)
+    return svg(chart, identifier, title)
 
 
 def short(number: float) -> str:
@@ -96,46 +89,3 @@ def short(number: float) -> str:
         if number >= size:
             return f"{number / size:.3g}{unit}"
     return f"{number:.3g}"
-
-
-def _options(opacity: str = ".85", **more: Any) -> dict[str, Any]:
-    from pygal.style import Style
-
-    style = Style(
-        background="transparent",
-        plot_background="transparent",
-        foreground="currentColor",
-        foreground_strong="currentColor",
-        foreground_subtle="currentColor",
-        font_family="system-ui, sans-serif",
-        colors=PALETTE,
-        opacity=opacity,
-        label_font_size=11,
-        major_label_font_size=11,
-        legend_font_size=12,
-        guide_stroke_color="currentColor",
-        major_guide_stroke_color="currentColor",
-    )
-    plain = {
-        "js": [],
-        "width": 960,
-        "margin": 10,
-        "margin_bottom": 40,
-        "legend_at_bottom": True,
-        "legend_at_bottom_columns": 4,
-        "truncate_label": -1,
-        "truncate_legend": -1,
-    }
-    return {"style": style, "disable_xml_declaration": True, "explicit_size": False, **plain, **more}
-
-
-def _svg(chart: Any, identifier: str, title: str) -> str:
-    """Render and make it a still, named, reproducible picture."""
-    text = _REMOVED.sub("", chart.render(is_unicode=True))
-    text = _RANDOM.sub(identifier, text).replace('id="activate', f'id="{identifier}-activate').strip()
-    label = f'role="img" aria-label="{_attribute(title)}" '
-    return text.replace("<svg ", f"<svg {label}", 1)
-
-
-def _attribute(text: str) -> str:
-    return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")

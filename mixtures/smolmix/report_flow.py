@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import escape, quoteattr
 
-from smolmix.report_figures import PALETTE, short
+from smoldata.statistics.pictures import PALETTE
+from smolmix.report_figures import short
 
 WIDTH, BAR, GAP, FLOW = 960, 14, 16, 420
 _COLUMNS = (250, 520, 790)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from smoldata.registry import Registry
-from smolmix import report_compression
+from smolmix import report_compression, report_documents
 from smolmix.report_html import Drawn, as_figure
 
 
@@ -31,6 +31,7 @@ class Section:
 
 
 SECTIONS: Final[tuple[Section, ...]] = (
+    Section("documents", "What the documents are", report_documents.available, report_documents.draw),
     Section(
         "compression", "Characters and bytes a token", report_compression.available, report_compression.draw
     ),

@@ -292,6 +292,11 @@ def compression(build: Path) -> pl.DataFrame:
     return pl.DataFrame(found, infer_schema_length=None)
 
 
+def document_statistics(build: Path) -> pl.DataFrame:
+    frames = [pl.read_parquet(path) for path in sorted(build.glob("sample/documents/*/statistics.parquet"))]
+    return pl.concat(frames).with_columns(profile=pl.lit("sample"))
+
+
 COMPUTED = {
     "sources": (sources, ["source"]),
     "documents": (documents, ["shard", "begin"]),
@@ -307,4 +312,5 @@ COMPUTED = {
     "reconciliation": (reconciliation, ["plan", "domain", "source"]),
     "contamination": (contamination, ["plan", "benchmark", "source"]),
     "compression": (compression, ["tokenizer", "source", "split"]),
+    "document_statistics": (document_statistics, ["source", "kind", "name", "low"]),
 }

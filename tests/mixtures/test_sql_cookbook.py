@@ -34,5 +34,5 @@ def test_the_table_of_views_is_complete() -> None:
     assert re.findall(r"^\| `(\w+)` \|", TEXT, re.MULTILINE) == sorted(
         VIEWS, key=["sources", "documents", "shards", "stages", "allocation", "exposure", "planned_shards",
                     "staging", "timetable", "findings", "reconciliation", "steps", "contamination",
-                    "compression"].index,
+                    "compression", "document_statistics"].index,
     )  # fmt: skip

@@ -13,7 +13,8 @@ import pytest
 from polars.testing import assert_frame_equal
 from tests.mixtures.polars_views import AHEAD, COMPUTED, CONSUMED_STEPS, MATCHES, NODES
 
-from smoldata.documents import DOCUMENT_MANIFEST_SCHEMA
+from smoldata.documents import DOCUMENT_MANIFEST_SCHEMA, DOCUMENT_SCHEMA
+from smoldata.statistics.tables import of_files
 from smolmix.catalog import CATALOG, VIEWS, write_catalog
 from smolmix.catalog_rows import find_ledger
 from smolmix.contamination import REPORT, Match, write_report
@@ -34,6 +35,19 @@ def _write_documents(build: Path) -> None:
         base | {"path": "00001.parquet", "documents": 5, "read": 5, "kept": 5, "dropped": []},
     ]
     pq.write_table(pa.Table.from_pylist(rows, schema=DOCUMENT_MANIFEST_SCHEMA), folder / "manifest.parquet")
+    texts = [path.read_text("utf-8") for path in sorted(Path(json.__file__).parent.glob("*.py"))]
+    documents = [
+        {
+            "id": str(n),
+            "text": text,
+            "source": "dclm",
+            "language": "en",
+            "scores": [("size", len(text) / 1e4)],
+        }
+        for n, text in enumerate(texts)
+    ]
+    pq.write_table(pa.Table.from_pylist(documents, schema=DOCUMENT_SCHEMA), build / "texts.parquet")
+    of_files("dclm", [build / "texts.parquet"]).write_parquet(folder / "statistics.parquet")
 
 
 def _write_run(build: Path, name: str, steps: int, lock: str | None = None) -> None:

@@ -32,18 +32,21 @@ def _nothing() -> pl.DataFrame:
     return pl.DataFrame(schema=SCHEMA)
 
 
-def profile_figures(documents: Path) -> dict[str, str]:
-    """Return the pictures of a profile's documents by name; none without documents."""
+def profile_figures(documents: Path, prefix: str = "") -> dict[str, str]:
+    """Return the pictures of a profile's documents by name; none without documents.
+
+    ``prefix`` begins every identifier inside a picture: a page needs them to differ from each other's.
+    """
     table = profile_tables(documents)
     if table.is_empty():
         return {}
-    found = {"documents-funnel": funnel(table), "documents-lengths": lengths(table)}
+    found = {"documents-funnel": funnel(table, prefix), "documents-lengths": lengths(table, prefix)}
     languages = _by_name(table, "language")
     if len(languages) > 1:
         shown = {name or "none stated": size / 1e6 for name, size in languages[:_MOST_LANGUAGES]}
-        found["documents-languages"] = bars("languages", "Text by language", "MB", {"text": shown})
+        found["documents-languages"] = bars(f"{prefix}languages", "Text by language", "MB", {"text": shown})
     for name, _ in _by_name(table, "score")[:_MOST_SCORES]:
-        found[f"documents-score-{name}"] = score(table, name)
+        found[f"documents-score-{name}"] = score(table, name, prefix)
     return found
 
 
@@ -54,7 +57,7 @@ def _by_name(table: pl.DataFrame, kind: str) -> list[tuple[str, int]]:
     return listed
 
 
-def funnel(table: pl.DataFrame) -> str:
+def funnel(table: pl.DataFrame, prefix: str = "") -> str:
     """Draw which share of each source's rows was kept, and what dropped the rest."""
     drops = table.filter(kind="drop")
     largest = drops.group_by("name").agg(pl.col("documents").sum()).sort("documents", "name", descending=True)
@@ -67,19 +70,19 @@ def funnel(table: pl.DataFrame) -> str:
         if source in sources:
             part = series.setdefault(reason if reason in named else "other reasons", {})
             part[source] = part.get(source, 0.0) + 100 * count / max(read[source], 1)
-    return bars("funnel", "Rows kept and dropped, by source", "percent of rows read", series)
+    return bars(f"{prefix}funnel", "Rows kept and dropped, by source", "percent of rows read", series)
 
 
-def lengths(table: pl.DataFrame) -> str:
+def lengths(table: pl.DataFrame, prefix: str = "") -> str:
     """Draw how long the documents are, in characters."""
     rows = table.filter(kind="length").group_by("low").agg(pl.col("documents").sum()).sort("low")
     bins = [(f"{int(low):,}", count) for low, count in rows.iter_rows()]
-    return histogram("lengths", "Documents by length", "characters, from", bins)
+    return histogram(f"{prefix}lengths", "Documents by length", "characters, from", bins)
 
 
-def score(table: pl.DataFrame, name: str) -> str:
+def score(table: pl.DataFrame, name: str, prefix: str = "") -> str:
     """Draw the histogram of a score over all sources."""
     rows = table.filter(pl.col("kind") == "score", pl.col("name") == name, pl.col("low").is_not_null())
     counts = rows.group_by("low").agg(pl.col("documents").sum()).sort("low")
     bins = [(f"{low:g}", count) for low, count in counts.iter_rows()]
-    return histogram(f"score-{name}", f"Documents by score {name}", f"{name}, from", bins)
+    return histogram(f"{prefix}score-{name}", f"Documents by score {name}", f"{name}, from", bins)

@@ -12,6 +12,11 @@ CREATE TABLE store.documents (
   text_bytes BIGINT, text_characters BIGINT
 );
 
+CREATE TABLE store.document_statistics (
+  profile VARCHAR, source VARCHAR, kind VARCHAR, name VARCHAR, low DOUBLE, high DOUBLE, documents BIGINT,
+  text_bytes BIGINT, text_characters BIGINT
+);
+
 CREATE TABLE store.shards (
   profile VARCHAR, tokenizer VARCHAR, source VARCHAR, split VARCHAR, path VARCHAR, bytes BIGINT,
   tokens BIGINT, documents BIGINT, text_bytes BIGINT, text_characters BIGINT, xxh3_128 VARCHAR, sha256 VARCHAR,
