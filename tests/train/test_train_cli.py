@@ -52,7 +52,7 @@ def test_wrong_input_is_one_line_and_exit_code_2(small_house: "SmallHouse") -> N
     assert run("train").returncode == 2
     seen = run("train", "--bundle", str(small_house.bundle), "--size", "huge")
     assert (seen.returncode, len(seen.stderr.strip().splitlines())) == (2, 1)
-    assert "the sizes are tiny, debug, 3b" in seen.stderr
+    assert "the sizes are tiny, debug, 200m, 370m, 1b, 3b" in seen.stderr
 
 
 def test_more_steps_than_the_stage_has_are_refused(small_house: "SmallHouse") -> None:
