@@ -26,15 +26,21 @@ if TYPE_CHECKING:
 
 STEPS = 6
 SCRIPT = """
-import json, sys
+import json, os, sys
 from pathlib import Path
+import transformers.models.smollm3.modeling_smollm3
 from smoltrain.bundle import open_bundle
 from smoltrain.run import Settings
 from smoltrain.train import train
 
 bundle = open_bundle(sys.argv[1])
-for out, settings in json.loads(sys.argv[2]):
+second = os.fork()  # after the imports, which take longest
+os.environ["RANK"] = os.environ["LOCAL_RANK"] = "0" if second else "1"
+for port, out, settings in json.loads(sys.argv[2]):
+    os.environ["MASTER_PORT"] = str(port)  # one each: the last run's store may still be there
     train(bundle, Settings(**settings), Path(out))
+if second:
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(second, 0)[1]))
 """
 
 
@@ -58,25 +64,25 @@ def settings_for(bundle: Bundle, steps: int = STEPS) -> Settings:
     )
 
 
-def together(bundle: Bundle, runs: list[tuple[Path, Settings]]) -> None:
-    """Do runs as two processes over gloo, as torchrun would start them."""
+def free_port() -> int:
+    """Return a port that nobody uses now."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    asked = json.dumps([[str(out), asdict(settings)] for out, settings in runs])
-    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    everywhere = {**os.environ, **where, "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, str(bundle.folder), asked],
-            env={**everywhere, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    errors = [process.communicate()[1] for process in started]
-    assert [process.returncode for process in started] == [0, 0], "\n".join(errors)
+        return int(free.getsockname()[1])
+
+
+def together(bundle: Bundle, runs: list[tuple[Path, Settings]]) -> None:
+    """Do runs as two processes over gloo, as torchrun would start them."""
+    asked = json.dumps([[free_port(), str(out), asdict(settings)] for out, settings in runs])
+    where = {"MASTER_ADDR": "127.0.0.1", "WORLD_SIZE": "2"}
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(bundle.folder), asked],
+        env={**os.environ, **where, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def stopped_half_way(run: Path, copy: Path) -> Path:
