@@ -81,6 +81,7 @@ def together(bundle: Bundle, runs: list[tuple[Path, Settings]]) -> None:
         capture_output=True,
         text=True,
         check=False,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
 

@@ -1,5 +1,5 @@
 -- One row a source, kind and bin: what was read, kept and dropped (kinds funnel and drop), and the kept documents by language, licence, length and score (kinds total, language, licence, length, score).
--- example: SELECT source, name AS reason, documents FROM document_statistics WHERE kind = 'drop' ORDER BY documents DESC
+-- example: SELECT coalesce(name, 'all') AS reason, coalesce(sum(documents), 0) AS rows FROM document_statistics WHERE kind = 'drop' GROUP BY ROLLUP (name) ORDER BY rows DESC, reason
 CREATE VIEW document_statistics AS
 SELECT profile, source, kind, name, low, high, documents, text_bytes, text_characters
 FROM store.document_statistics
