@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from smoldata.errors import InputError, IntegrityError
 from smoldata.files import xxh3_128
 from smoltok.blocks import BLOCK_BYTES, changed_blocks
+from smoltok.columns import as_numpy
 from smoltok.manifest import MANIFEST, ShardRow, read_manifest
 from smoltok.ordering import FILE_ORDER
 from smoltok.shards import DOCS, INDEX, METADATA, SIDECARS, read_ends, read_metadata
@@ -175,7 +176,7 @@ def _agreement(path: Path, row: ShardRow, docs: Any) -> Iterator[Finding]:
     if np.any(ends[1:] <= ends[:-1]) or (len(ends) and ends[0] <= 0):
         at = int(np.argmax(np.concatenate([[ends[0] <= 0], ends[1:] <= ends[:-1]])))
         yield Finding(str(path) + INDEX, "index-order", f"entry {at} does not end after the one before it")
-    begin, end = np.asarray(docs["begin"]), np.asarray(docs["end"])
+    begin, end = as_numpy(docs["begin"]), as_numpy(docs["end"])
     if not np.array_equal(end, ends) or not np.array_equal(
         begin, np.concatenate([[0], end[:-1]])[: len(end)]
     ):
