@@ -2,12 +2,12 @@
 
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from smoltrain.post.recipe import Share
 
@@ -104,14 +104,11 @@ def run(
     import json
     import warnings
 
-    from smoldata.console import say, table
-    from smoldata.errors import InputError
+    from smoldata.console import say
     from smoltrain.cli import need_torch
 
-    if profile not in {"sample", "hub"}:
-        raise InputError(f"unknown profile {profile!r}; profiles are sample and hub")
-    if loss not in _LOSSES:
-        raise InputError(f"unknown loss {loss!r}; losses are {', '.join(_LOSSES)}")
+    _refuse_unknown("profile", profile, ("sample", "hub"))
+    _refuse_unknown("loss", loss, _LOSSES)
     need_torch()
     # TRL and transformers warn of each other's names, which we can't act on.
     warnings.filterwarnings("ignore", category=FutureWarning)
@@ -134,20 +131,30 @@ def run(
     facts = posttrain(asked)
     if as_json:
         print(json.dumps({"run": str(asked.run), **facts}, indent=2))
-        return
+    else:
+        _show_measures(facts["measures"])
+        say(f"page: {asked.run / 'post.html'}\nmodel: {asked.run / 'merged'}")
+
+
+def _refuse_unknown(what: str, given: str, known: "Iterable[str]") -> None:
+    from smoldata.errors import InputError
+
+    if given not in (names := tuple(known)):
+        raise InputError(f"unknown {what} {given!r}; known are {', '.join(names)}")
+
+
+def _show_measures(measures: "Mapping[str, Any]") -> None:
+    """Print a row a checkpoint and mode: held-out loss, pairs won."""
+    from smoldata.console import table
+
     cells = []
-    for name, one in facts["measures"].items():
+    for name, one in measures.items():
         won = {wins["mode"]: f"{wins['won']} of {wins['pairs']}" for wins in one["wins"]}
         cells += [
             [name, part["mode"], f"{part['loss']:.4f}", won.get(part["mode"], "")] for part in one["heldout"]
         ]
-    table(
-        "after each step",
-        ["checkpoint", "mode", "held-out loss", "pairs won"],
-        cells,
-        right=["held-out loss"],
-    )
-    say(f"page: {asked.run / 'post.html'}\nmodel: {asked.run / 'merged'}")
+    columns = ["checkpoint", "mode", "held-out loss", "pairs won"]
+    table("after each step", columns, cells, right=["held-out loss"])
 
 
 @post_app.command("merge")
