@@ -9,6 +9,7 @@ guessed. This reads what publishers state; it is no legal advice. Cost: 0.1 s on
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache
 from typing import Any, Final, Literal, get_args
 
@@ -56,6 +57,8 @@ _TAGS: Final = {
 }
 """How the hub and packages write some licences that SPDX writes otherwise."""
 _WORD: Final = re.compile(r"[^\s()]+")
+_EITHER: Final = re.compile(r"\s*/\s*")
+_BOTH: Final = re.compile(r"\s*[,;+&]\s+|,")
 _CREATIVE_COMMONS: Final = re.compile(r"^cc-by(-nc)?(-nd)?(-sa)?(-|$)", re.IGNORECASE)
 
 
@@ -74,7 +77,9 @@ class Licence:
 def read_licence(stated: str | None) -> Licence:
     """Return what a licence's text says."""
     text = (stated or "").strip()
-    plain = _TAGS.get(text.lower()) or _WORD.sub(lambda word: _TAGS.get(word[0].lower(), word[0]), text)
+    plain = _TAGS.get(text.lower()) or _WORD.sub(
+        lambda word: _TAGS.get(word[0].lower(), word[0]), _joined(text)
+    )
     tree = _parsed(plain) if text else None
     if tree is None:
         return Licence(stated, None, frozenset[LicenceClass]({"unknown"}))
@@ -86,6 +91,11 @@ def read_licence(stated: str | None) -> Licence:
 def classes_of(stated: str | None) -> frozenset[LicenceClass]:
     """Return the classes of a licence."""
     return read_licence(stated).classes
+
+
+def _joined(text: str) -> str:
+    """Return an expression: of ``MIT/Apache-2.0`` packages mean one, of ``MIT, BSD-3-Clause`` both."""
+    return _BOTH.sub(" AND ", _EITHER.sub(" OR ", text))
 
 
 @cache
@@ -161,7 +171,9 @@ def read_classes(given: Iterable[str]) -> tuple[LicenceClass, ...]:
         names = names - {"permissive"} | {"attribution", "public-domain"}
     unknown = sorted(names - set(CLASSES))
     if unknown:
-        raise InputError(f"unknown class of licence {unknown[0]!r}; classes: {', '.join(CLASSES)}")
+        near = get_close_matches(unknown[0], CLASSES, 1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise InputError(f"unknown class of licence {unknown[0]!r}; {hint}classes: {', '.join(CLASSES)}")
     return tuple(one for one in CLASSES if one in names)
 
 

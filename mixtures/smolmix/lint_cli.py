@@ -12,8 +12,10 @@ from smoldata.console import say, table
 from smoldata.errors import EXIT_FAILED, InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from smoldata.licences import LicenceClass
     from smolmix.findings import Finding
-    from smolmix.licences import LicenceClass
     from smolmix.nanotron_replay import Replay
     from smolmix.nanotron_schema import NanotronConfig
 
@@ -53,7 +55,9 @@ def lint(
 
     Example: smolmix lint build/sample/bundles/stage2-blog --replay --steps 0:100
     """
-    classes = _classes(forbid or [])
+    from smoldata.licences import read_classes
+
+    classes = read_classes(forbid or [])
     config_file, own_plan = _parts(file)
     findings, config = _findings(config_file, own_plan, classes)
     values: Any = [finding.as_json() for finding in findings]
@@ -77,20 +81,6 @@ def lint(
         raise typer.Exit(EXIT_FAILED)
 
 
-def _classes(given: list[str]) -> list["LicenceClass"]:
-    from difflib import get_close_matches
-
-    from smolmix.licences import CLASSES
-
-    by_name: dict[str, LicenceClass] = {name: name for name in CLASSES}
-    for name in given:
-        if name not in by_name:
-            near = get_close_matches(name, CLASSES, 1)
-            hint = f"did you mean {near[0]}? " if near else ""
-            raise InputError(f"there is no licence class {name!r}; {hint}classes are {', '.join(CLASSES)}")
-    return [by_name[name] for name in given]
-
-
 def _parts(file: Path) -> tuple[Path | None, Path | None]:
     """Return the configuration and the plan that are meant: of a file, a bundle's or a plan's folder."""
     if not file.is_dir():
@@ -110,7 +100,7 @@ def _if_plan(folder: Path) -> Path | None:
 
 
 def _findings(
-    config_file: Path | None, plan_folder: Path | None, forbidden: list["LicenceClass"]
+    config_file: Path | None, plan_folder: Path | None, forbidden: "Sequence[LicenceClass]"
 ) -> tuple[list["Finding"], "NanotronConfig | None"]:
     from smolmix.nanotron_lint import lint as examine
     from smolmix.nanotron_lint import lint_licences

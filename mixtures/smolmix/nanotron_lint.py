@@ -11,10 +11,11 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Final
 
+from smoldata.licences import LicenceClass
 from smoldata.registry import load_registry
 from smolmix import licences, nanotron_folders
 from smolmix.findings import NOTHING_TO_DO, Finding
-from smolmix.licences import LicenceClass, Licensed
+from smolmix.licences import Licensed
 from smolmix.literals import decimal_text
 from smolmix.nanotron_blend import BYTES_PER_SAMPLE, exact_shares, float_error
 from smolmix.nanotron_ledger import StageRun, read_path_asks, simulate, source_of

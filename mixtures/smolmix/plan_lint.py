@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from smoldata.licences import LicenceClass
 from smolmix import licences
 from smolmix.findings import Finding
-from smolmix.licences import LicenceClass, Licensed
+from smolmix.licences import Licensed
 from smolmix.nanotron_folders import MUCH_LOST, remainder_finding
 from smolmix.plan import Plan
 from smolmix.shard_table import tokens_and_windows

@@ -17,8 +17,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from smoldata.errors import RecipeError
+from smoldata.licences import LicenceClass
 from smolmix.groups import WeightTree, fill_proportions, read_members, resolve
-from smolmix.licences import LicenceClass
 from smolmix.literals import Budget, parse_budget, parse_share
 from smolmix.yamltext import LocatedYaml, load_yaml_text
 
@@ -65,7 +65,7 @@ class LicencesModel(_Model):
     """Which licences must not be read."""
 
     forbid: list[LicenceClass] = Field(default_factory=list)
-    """Classes of :mod:`smolmix.licences`, such as ``non-commercial``."""
+    """Classes of :mod:`smoldata.licences`, such as ``non-commercial``."""
 
 
 class SampleModel(_Model):

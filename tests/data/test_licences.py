@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.data.helpers import own_source, real_texts, write_registry
 
@@ -72,6 +72,56 @@ def test_expressions_follow_their_parts(parts: list[str]) -> None:
     assert classes_of(" OR ".join(parts)) == {CLASSES[freest]}
 
 
+STATED = {
+    "mit": "attribution", "Apache-2.0": "attribution", "odc-by": "attribution", "cc-by-4.0": "attribution",
+    "CC0-1.0": "public-domain", "LicenseRef-Public-Domain": "public-domain", "GPL-2.0-only": "copyleft",
+    "LGPL-3.0-or-later": "copyleft", "AGPL-3.0": "copyleft", "MPL-2.0": "copyleft",
+    "cc-by-sa-3.0": "share-alike",
+    "odbl": "share-alike",
+    "cc-by-nc-4.0": "non-commercial", "cc-by-nd-4.0": "no-derivatives", "other": "unknown",
+    "NOASSERTION": "unknown", "see the page": "unknown", "": "unknown",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("licence", "which"), STATED.items())
+def test_single_licences_in_any_case(licence: str, which: str) -> None:
+    assert classes_of(licence) == {which}
+    assert classes_of(licence.upper()) == {which}
+
+
+@pytest.mark.parametrize(
+    ("licence", "classes"),
+    [
+        (None, {"unknown"}),
+        ("cc-by-nc-sa-4.0", {"non-commercial", "share-alike"}),
+        ("cc-by-nc-nd-4.0", {"non-commercial", "no-derivatives"}),
+        ("MIT OR GPL-2.0-only", {"attribution"}),
+        ("MIT/Apache-2.0", {"attribution"}),
+        ("MIT AND GPL-2.0-only", {"attribution", "copyleft"}),
+        ("(MIT OR GPL-2.0-only) AND CC-BY-SA-4.0", {"attribution", "share-alike"}),
+        ("GPL-3.0-or-later WITH GCC-exception-3.1", {"copyleft"}),
+        ("mit, something-else", {"attribution", "unknown"}),
+    ],
+)
+def test_expressions_as_packages_write_them(licence: str | None, classes: set[str]) -> None:
+    assert classes_of(licence) == classes
+
+
+@given(st.sampled_from(list(STATED)[:-4]), st.sampled_from(list(STATED)[:-4]))
+def test_and_takes_both_and_or_one(a: str, b: str) -> None:
+    assert classes_of(f"{a} AND {b}") == classes_of(a) | classes_of(b)
+    assert classes_of(f"({a}) OR ({b})") == classes_of(f"{b} OR {a}")
+    assert classes_of(f"{a} OR {b}") in (classes_of(a), classes_of(b))
+
+
+@given(st.text() | st.text(alphabet="\0()0 orand,/mit"))
+@example("\0")
+@example("\x0099 (mit)")
+def test_any_text_has_a_class(text: str) -> None:
+    assert classes_of(text)
+    assert classes_of(text) <= set(CLASSES)
+
+
 def test_every_licence_of_the_registry_is_read(shipped: Registry) -> None:
     stated = {source.licence for source in shipped.sources.values()} | {
         package.licence for package in shipped.packages.values()
@@ -84,6 +134,8 @@ def test_names_of_classes() -> None:
     assert read_classes(["permissive"]) == ("attribution", "public-domain")
     with pytest.raises(InputError, match="unknown class of licence 'free'; classes: unknown, "):
         read_classes(["free"])
+    with pytest.raises(InputError, match="did you mean copyleft"):
+        read_classes(["copyleftt"])
     assert [row.source for row in gated([("a", "MIT"), ("b", None)], ("unknown",))] == ["b"]
 
 

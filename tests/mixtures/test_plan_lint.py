@@ -99,5 +99,5 @@ def test_a_recipe_forbids_classes(tmp_path: Path) -> None:
     assert forbidden == ("unknown", "non-commercial")
     with pytest.raises(RecipeError, match=r"line 7.*unknown key 'licences.forbidden'; did you mean 'forbid'"):
         recipe("licences: {forbidden: [unknown]}\n", tmp_path)
-    with pytest.raises(RecipeError, match="Input should be 'unknown', 'non-commercial'"):
+    with pytest.raises(RecipeError, match="Input should be 'unknown', 'proprietary', 'non-commercial'"):
         recipe("licences: {forbid: [nc]}\n", tmp_path)
