@@ -1,12 +1,15 @@
 """Fixtures shared by all tests."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from tests.cluster import slurm, why_no_slurm
 
 # Tests don't measure time: on a busy machine any example can be slow.
 settings.register_profile("house", deadline=None)
@@ -29,6 +32,18 @@ weights: {prose: {email: 30%, idlelib: 40%}, code: {json: 10%, asyncio: 20%}}
 """
 SOURCES = ("asyncio", "email", "idlelib", "json")
 EOS = "<|endoftext|>"
+
+
+@pytest.fixture
+def slurm_cluster(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """Run a Slurm of our own around a test; without root or its programs the test is skipped."""
+    if missing := why_no_slurm():
+        pytest.skip(missing)
+    with slurm(tmp_path_factory.mktemp("slurm")) as environment:
+        monkeypatch.setenv("SLURM_CONF", environment["SLURM_CONF"])
+        yield
 
 
 @dataclass(frozen=True, slots=True)

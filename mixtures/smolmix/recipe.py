@@ -18,9 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from smoldata.errors import RecipeError
 from smoldata.licences import LicenceClass
+from smoldata.located import Located, read_located
 from smolmix.groups import WeightTree, fill_proportions, read_members, resolve
 from smolmix.literals import Budget, parse_budget, parse_share
-from smolmix.yamltext import LocatedYaml, load_yaml_text
 
 SHORT_NAMES = {
     "1": "stage1",
@@ -239,7 +239,7 @@ def read_recipe(text: str, path: Path, label: str | None = None) -> Recipe:
 
     The same text at the same place is the same recipe, read once.
     """
-    located = load_yaml_text(text, label or path.name)
+    located = read_located(text, label or path.name, as_text=True)
     model = _validate(located)
     presets = _presets(model, located)
     caps = model.max_passes or CapModel()
@@ -285,18 +285,18 @@ def _follows(name: str | None, path: Path) -> str | None:
     return str(_locate(name, path.parent))
 
 
-def _share(text: str, located: LocatedYaml, path: tuple[str, ...]) -> Fraction:
+def _share(text: str, located: Located, path: tuple[str, ...]) -> Fraction:
     try:
         return parse_share(text)
     except RecipeError as error:
         raise RecipeError(f"{located.where(path)}: {'.'.join(path)}: {error}") from error
 
 
-def _optional_share(text: str | None, located: LocatedYaml, path: tuple[str, ...]) -> Fraction | None:
+def _optional_share(text: str | None, located: Located, path: tuple[str, ...]) -> Fraction | None:
     return None if text is None else _share(text, located, path)
 
 
-def _presets(model: RecipeModel, located: LocatedYaml) -> tuple[Preset, ...]:
+def _presets(model: RecipeModel, located: Located) -> tuple[Preset, ...]:
     if (model.presets is None) == (model.weights is None):
         raise RecipeError(
             f"{located.label}: give either `weights` (with `budget`) or `presets`, and not both"
@@ -319,7 +319,7 @@ def _preset(
     budget: str,
     weights: Any,
     others: Mapping[str, Any],
-    located: LocatedYaml,
+    located: Located,
     path: tuple[str, ...],
 ) -> Preset:
     where = f"{located.where((*path, 'weights'))}: {'.'.join((*path, 'weights'))}"
@@ -331,14 +331,14 @@ def _preset(
     return Preset(name, parsed, resolve(read_members(filled, where), where))
 
 
-def _validate(located: LocatedYaml) -> RecipeModel:
+def _validate(located: Located) -> RecipeModel:
     try:
         return RecipeModel.model_validate(located.data)
     except ValidationError as error:
         raise RecipeError("; ".join(_problem(item, located) for item in error.errors()[:5])) from error
 
 
-def _problem(item: Any, located: LocatedYaml) -> str:
+def _problem(item: Any, located: Located) -> str:
     path = tuple(str(part) for part in item["loc"] if part not in {"str", "TokenizerModel"})
     where = located.where(path)
     key = ".".join(path)

@@ -2,11 +2,9 @@
 
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.cluster import slurm, why_no_slurm
 from tests.data.test_cluster import contents, job_of, lay
 
 from smoldata.build import build_jobs
@@ -28,16 +26,7 @@ def wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     return contents(tmp_path / "here")
 
 
-@pytest.fixture
-def cluster(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    if missing := why_no_slurm():
-        pytest.skip(missing)
-    with slurm(tmp_path_factory.mktemp("slurm")) as environment:
-        monkeypatch.setenv("SLURM_CONF", environment["SLURM_CONF"])
-        yield
-
-
-@pytest.mark.usefixtures("cluster")
+@pytest.mark.usefixtures("slurm_cluster")
 def test_slurm_with_a_killed_rank(wanted: dict[str, bytes], tmp_path: Path) -> None:
     options = {
         "time": "00:10:00",

@@ -1,12 +1,11 @@
 """The tokenize step under Slurm and Ray, both real: the same bytes as in one process."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from tests.cluster import slurm, why_no_slurm
 
 from smoltok import LLAMA_3_2
 from smoltok.build import build_tokens
@@ -31,16 +30,7 @@ def wanted(documents: Path, tmp_path: Path, folder_bytes: Bytes) -> dict[str, by
     return folder_bytes(tmp_path / "ours")
 
 
-@pytest.fixture
-def cluster(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    if missing := why_no_slurm():
-        pytest.skip(missing)
-    with slurm(tmp_path_factory.mktemp("slurm")) as environment:
-        monkeypatch.setenv("SLURM_CONF", environment["SLURM_CONF"])
-        yield
-
-
-@pytest.mark.usefixtures("cluster")
+@pytest.mark.usefixtures("slurm_cluster")
 def test_slurm_gives_the_same_bytes(
     job: TokenizeJob, wanted: dict[str, bytes], tmp_path: Path, folder_bytes: Bytes
 ) -> None:

@@ -7,6 +7,7 @@ its text stays, then the least identifier: the same one whatever the files, thei
 
 import re
 import unicodedata
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -45,9 +46,9 @@ class LeaveKey(PipelineStep):  # type: ignore[misc] # datatrove ships no types
         super().__init__()
         self.name = name
 
+    @abstractmethod
     def key(self, text: str) -> bytes:
         """Return a text's key."""
-        raise NotImplementedError
 
     def run(self, data: Any, _rank: int = 0, _world_size: int = 1) -> Iterator[Document]:
         """Yield every document."""

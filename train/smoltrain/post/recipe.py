@@ -17,8 +17,8 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from smoldata.errors import RecipeError
+from smoldata.located import Located, read_located
 from smolmix.literals import parse_share
-from smolmix.yamltext import LocatedYaml, load_yaml_text
 from smoltrain.post.template import data_file
 
 Kind = Literal["conversations", "pairs"]
@@ -125,7 +125,7 @@ def load_rows_recipe(which: str | Path) -> RowsRecipe:
 
 def read_rows_recipe(text: str, label: str) -> RowsRecipe:
     """Validate the text of a recipe; ``label`` is what messages call it."""
-    located = load_yaml_text(text, label)
+    located = read_located(text, label, as_text=True)
     try:
         model = _RecipeModel.model_validate(located.data)
     except ValidationError as error:
@@ -146,7 +146,7 @@ def read_rows_recipe(text: str, label: str) -> RowsRecipe:
     )
 
 
-def _subset(name: str, model: _SubsetModel, located: LocatedYaml) -> Subset:
+def _subset(name: str, model: _SubsetModel, located: Located) -> Subset:
     where = located.where(("subsets", name, "weight"))
     try:
         weight = parse_share(model.weight)
@@ -160,7 +160,7 @@ def _subset(name: str, model: _SubsetModel, located: LocatedYaml) -> Subset:
     return Subset(name, weight, model.mode, model.rows, tokens)
 
 
-def _problem(item: Any, located: LocatedYaml) -> str:
+def _problem(item: Any, located: Located) -> str:
     path = tuple(str(part) for part in item["loc"])
     if item["type"] == "missing":
         return f"{located.where(path)}: `{'.'.join(path)}` is missing"
