@@ -115,6 +115,10 @@ $(STAMPS)/train: locks/train.lock $(STAMPS)/torch
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -r locks/train.lock
 	@touch $@
 
+$(STAMPS)/eval: locks/eval.lock $(STAMPS)/train
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -r locks/eval.lock
+	@touch $@
+
 $(STAMPS)/curate: locks/curate.lock $(STAMPS)/core
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -r locks/curate.lock
 	@touch $@

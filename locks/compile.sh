@@ -22,4 +22,5 @@ requirements | compile --output-file locks/core.lock
 requirements curate | compile --constraint locks/core.lock --output-file locks/curate.lock
 requirements dev figures | compile --constraint locks/core.lock --constraint locks/curate.lock --output-file locks/dev.lock
 requirements train | compile --override locks/without-torch.txt --constraint locks/core.lock --output-file locks/train.lock
+requirements train eval | compile --override locks/without-torch.txt --override locks/eval-overrides.txt --constraint locks/train.lock --output-file locks/eval.lock
 requirements dev figures cluster | compile --constraint locks/dev.lock --constraint locks/curate.lock --output-file locks/cluster.lock
