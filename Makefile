@@ -50,7 +50,7 @@ train: $(STAMPS)/train ## train a tiny SmolLM3 on the bundle of a stage, on this
 	@$(BIN)/python -m smolmix.quick build $(SELECT) --profile "$(PROFILE)" --quiet
 	@$(BIN)/smoltrain train --bundle "$$($(BIN)/smolmix path bundle $(SELECT) --profile "$(PROFILE)")"
 
-eval: $(STAMPS)/train ## held-out loss of the trained model, per source: MAX_TOKENS=1024 of each
+eval: $(STAMPS)/eval ## held-out loss of the trained model, per source: MAX_TOKENS=1024 of each
 	@$(BIN)/smoleval heldout --build "$(BUILD)" --max-tokens $(MAX_TOKENS)
 
 ##@ Post-training
@@ -69,17 +69,17 @@ ablate: $(STAMPS)/train ## compare MHA/GQA, RoPE/NoPE, masks and decay on the sa
 	@$(BIN)/smoltrain ablate run --bundle "$$($(BIN)/smolmix path bundle $(if $(STAGE)$(RECIPE),$(SELECT),--stage 2 --build "$(BUILD)") --profile "$(PROFILE)")" --size "$(SIZE)" --steps "$(STEPS)" --device "$(DEVICE)" --out "$(BUILD)/ablations"
 
 ##@ Development
-test: $(STAMPS)/dev $(STAMPS)/train ## run the tests that need no root and no server
+test: $(STAMPS)/dev $(STAMPS)/eval ## run the tests that need no root and no server
 	@$(BIN)/python -m pytest -m "not system" --numprocesses auto --dist worksteal $(ARGS)
 
-test-system: $(STAMPS)/cluster $(STAMPS)/train ## run the tests that need root, a server or a browser (Debian: apt-get)
+test-system: $(STAMPS)/cluster $(STAMPS)/eval ## run the tests that need root, a server or a browser (Debian: apt-get)
 	@sh tests/system.sh
 	@$(BIN)/python -m pytest -m system $(ARGS)
 
 test-nanotron: $(STAMPS)/dev $(STAMPS)/train ## run the tests that need a nanotron checkout: NANOTRON=folder
 	@NANOTRON="$(NANOTRON)" $(BIN)/python -m pytest -m nanotron $(ARGS)
 
-lint: $(STAMPS)/dev $(STAMPS)/train ## ruff and mypy
+lint: $(STAMPS)/dev $(STAMPS)/eval ## ruff and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 docs: $(STAMPS)/dev ## run the commands of the documents and write what they print now
@@ -133,7 +133,8 @@ $(STAMPS)/cluster: locks/cluster.lock $(STAMPS)/dev
 
 setup: $(STAMPS)/core ## install what data, tokenize and mixtures need
 setup-curate: $(STAMPS)/curate ## install what curating web pages and other raw sources needs on top
-setup-train: $(STAMPS)/train ## install what train and eval need on top (torch)
+setup-train: $(STAMPS)/train ## install what train needs on top (torch)
+setup-eval: $(STAMPS)/eval ## install what eval needs on top (lighteval, lm-eval)
 setup-dev: $(STAMPS)/dev ## install what development needs on top
 
 locks: $(STAMPS)/uv ## compile the locks anew from pyproject.toml
@@ -142,4 +143,4 @@ locks: $(STAMPS)/uv ## compile the locks anew from pyproject.toml
 help: ## print the targets
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z][a-z-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: mixture sql report handoff verify train ablate eval posttrain chat serve test test-system test-nanotron lint docs docs-check bench clean setup setup-curate setup-train setup-dev locks help
+.PHONY: mixture sql report handoff verify train ablate eval posttrain chat serve test test-system test-nanotron lint docs docs-check bench clean setup setup-curate setup-train setup-eval setup-dev locks help
