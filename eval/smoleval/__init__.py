@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from smoleval.heldout import score_checkpoint as score_checkpoint
     from smoleval.scores import Score as Score
-    from smoleval.scores import write_scores as write_scores
+    from smoleval.scores import read_scores as read_scores
+    from smoleval.scores import save_scores as save_scores
 
 _HOME = {
     "Score": "smoleval.scores",
     "score_checkpoint": "smoleval.heldout",
-    "write_scores": "smoleval.scores",
+    "read_scores": "smoleval.scores",
+    "save_scores": "smoleval.scores",
 }
-__all__ = ["Score", "score_checkpoint", "write_scores"]
+__all__ = ["Score", "read_scores", "save_scores", "score_checkpoint"]
 
 
 def __getattr__(name: str) -> Any:

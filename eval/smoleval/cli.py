@@ -39,7 +39,7 @@ def heldout(
         Path | None, typer.Option(help="Where the shards are, if not where the bundle says.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Scores file [default: in the run, or beside the folder].")
+        Path | None, typer.Option(help="Folder of scores [default: scores/ of the build's profile].")
     ] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="At most this many tokens of a source.")] = 65536,
     length: Annotated[int | None, typer.Option(min=1, help="Longest context [default: the plan's].")] = None,
@@ -52,7 +52,7 @@ def heldout(
     """
     from smoldata.console import progress, say
     from smoldata.errors import TokenizerError
-    from smoleval.scores import write_scores
+    from smoleval.scores import save_scores, scores_folder
     from smoltrain.bundle import open_bundle
     from smoltrain.cli import need_torch
     from smoltrain.pieces import load_pieces, tokenizer_of
@@ -74,8 +74,7 @@ def heldout(
     settings = Settings(length or opened.sequence_length, max_tokens)
     with progress("held-out loss", len(validation_splits(opened))) as advance:
         scores = score_checkpoint(folder, opened, settings, pieces, advance)
-    path = out or default_out(folder)
-    write_scores(scores, path)
+    path = save_scores(scores, out or scores_folder(folder, build))
     _show(scores, path, as_json=as_json)
     _say_unscored(*unscored(opened))
 
@@ -99,21 +98,14 @@ def newest_checkpoint(path: Path) -> Path:
     return found[-1] if found else path
 
 
-def default_out(checkpoint: Path) -> Path:
-    """Return where the scores of a checkpoint go: ``scores/`` in its run, else beside its folder."""
-    folder = checkpoint.resolve().parent
-    folder = folder.parent if folder.name == "checkpoints" else folder
-    return folder / "scores" / f"heldout-{checkpoint.name}.parquet"
-
-
 def _show(scores: "Sequence[Score]", path: Path, *, as_json: bool) -> None:
     import json
-    from dataclasses import asdict
 
     from smoldata.console import say, table
+    from smoleval.scores import as_row
 
     if as_json:
-        print(json.dumps([asdict(score) for score in scores], indent=2))
+        print(json.dumps([as_row(score) for score in scores], indent=2))
         return
     by_subset: dict[str, dict[str, Score]] = {}
     for score in scores:
@@ -121,13 +113,12 @@ def _show(scores: "Sequence[Score]", path: Path, *, as_json: bool) -> None:
     rows = []
     for subset, metrics in by_subset.items():
         loss, bits = metrics["loss"], metrics.get("bits_per_byte")
-        rows.append(
-            [subset, loss.documents, f"{loss.tokens:,}", _number(loss), _number(bits) if bits else ""]
-        )
+        numbers = [_number(loss), _number(bits) if bits else ""]
+        rows.append([subset, loss.items, f"{loss.tokens:,}", *numbers])
     first = scores[0]
     columns = ["source", "documents", "tokens", "loss", "bits per byte"]
     table(
-        f"held-out loss of {first.checkpoint} (weights {first.checkpoint_hash[:12]})",
+        f"held-out loss of {first.checkpoint} (weights {first.checkpoint_sha256[:12]})",
         columns,
         rows,
         right=columns[1:],
@@ -136,9 +127,7 @@ def _show(scores: "Sequence[Score]", path: Path, *, as_json: bool) -> None:
 
 
 def _number(score: "Score") -> str:
-    if score.value is None:
-        return ""
-    return f"{score.value:.3f}" + ("" if score.standard_error is None else f" ± {score.standard_error:.3f}")
+    return f"{score.value:.3f}" + ("" if score.stderr is None else f" ± {score.stderr:.3f}")
 
 
 def main() -> None:

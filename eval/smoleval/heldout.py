@@ -7,7 +7,6 @@ treat documents as the sample (ratio estimator). The mixture's score weights the
 validation split by their planned weights. Cost: one forward pass.
 """
 
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -23,16 +22,17 @@ import torch
 import smoleval
 import smoltrain
 from smoldata.errors import InputError
-from smoldata.files import code_digest, digest_values, xxh3_128
+from smoldata.files import code_digest
 from smoleval.packing import pack
-from smoleval.scores import Score
+from smoleval.scores import Score, canonical, checkpoint_sha256, label_of, sha256_rows, step_of
 from smoltok.manifest import ShardRow, read_manifest
 from smoltok.shards import open_shard
 from smoltrain.bundle import Bundle
 from smoltrain.model import load_model, token_losses
 from smoltrain.pieces import Pieces
 
-TASK, TASK_VERSION = "heldout", 1
+TASK, TASK_VERSION = "heldout", "1"
+ENGINE = "smoleval heldout"
 MIXTURE = "(mixture)"
 ROWS_AT_ONCE = 4
 
@@ -57,7 +57,7 @@ class Sums:
     nats: Floats
     tokens: Floats
     bytes: Floats
-    data_hash: str
+    data_sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ def score_checkpoint(
 
     ``pieces`` None leaves bits per byte away; ``advance`` is told (sources done, name).
     """
-    weights_hash = checkpoint_hash(checkpoint)
+    weights_hash = checkpoint_sha256(checkpoint)
     model = load_model(checkpoint).eval()
     _check_vocabulary(model, bundle, checkpoint)
     lengths = None if pieces is None else pieces.lengths()
@@ -120,15 +120,19 @@ def score_checkpoint(
     made = partial(
         Score,
         task=TASK,
+        suite="heldout",
         task_version=TASK_VERSION,
-        checkpoint=checkpoint.name,
-        checkpoint_hash=weights_hash,
-        settings=json.dumps(asdict(settings), sort_keys=True),
+        data_profile="generated",
+        data_revision=bundle.plan.lock.hash,
+        checkpoint=label_of(checkpoint),
+        checkpoint_sha256=weights_hash,
+        step=step_of(checkpoint),
+        engine=ENGINE,
+        settings=canonical(asdict(settings)),
         code_version=code_version(),
     )
-    return [score for split, sums in results for score in _scores(made, split, sums)] + [
-        _mixture(made, results)
-    ]
+    found = [score for split, sums in results for score in _scores(made, split, sums)]
+    return found + _mixture(made, results)
 
 
 def score_split(model: Any, split: Split, settings: Settings, lengths: Any) -> Sums:
@@ -145,8 +149,7 @@ def score_split(model: Any, split: Split, settings: Settings, lengths: Any) -> S
         np.add.at(tokens, owner, 1.0)
         if lengths is not None:
             np.add.at(size, owner, lengths[rows.labels[rows.mask]])
-    data_hash = digest_values([[row.path, row.xxh3_128] for row in split.rows])
-    return Sums(nats, tokens, size, data_hash)
+    return Sums(nats, tokens, size, sha256_rows([row.path, row.xxh3_128] for row in split.rows))
 
 
 def ratio(numerator: Floats, denominator: Floats) -> tuple[float | None, float | None]:
@@ -175,62 +178,46 @@ def _documents(split: Split, max_tokens: int) -> Iterator[Tokens]:
 
 
 def _scores(made: Callable[..., Score], split: Split, sums: Sums) -> Iterator[Score]:
-    """Yield loss (nats a label) and bits per byte of one source."""
+    """Yield loss (nats a label) and bits per byte of one source, as far as there are labels and bytes."""
     bits = sums.nats / math.log(2)
     for metric, (value, error) in (
         ("loss", ratio(sums.nats, sums.tokens)),
         ("bits_per_byte", ratio(bits, sums.bytes)),
     ):
-        yield made(
-            subset=split.source,
-            metric=metric,
-            value=value,
-            standard_error=error,
-            documents=len(sums.tokens),
-            tokens=int(sums.tokens.sum()),
-            bytes=int(sums.bytes.sum()),
-            data_hash=sums.data_hash,
-        )
+        if value is not None:
+            yield made(
+                subset=split.source,
+                metric=metric,
+                value=value,
+                stderr=error,
+                items=len(sums.tokens),
+                tokens=int(sums.tokens.sum()),
+                bytes=int(sums.bytes.sum()),
+                data_sha256=sums.data_sha256,
+            )
 
 
-def _mixture(made: Callable[..., Score], results: Sequence[tuple[Split, Sums]]) -> Score:
-    """Return the loss by the planned weights of the sources that could be scored."""
+def _mixture(made: Callable[..., Score], results: Sequence[tuple[Split, Sums]]) -> list[Score]:
+    """Return the loss by the planned weights of the sources that could be scored; nothing if none could."""
     scored = [
         (float(split.weight), *ratio(sums.nats, sums.tokens)) for split, sums in results if sums.tokens.sum()
     ]
     total = sum(weight for weight, _, _ in scored)
-    value = sum(weight * (loss or 0.0) for weight, loss, _ in scored) / total if total else None
+    if not total:
+        return []
     known = all(error is not None for _, _, error in scored)
-    error = (
-        math.sqrt(sum((weight * (error or 0.0)) ** 2 for weight, _, error in scored)) / total
-        if total
-        else None
-    )
-    return made(
+    error = math.sqrt(sum((weight * (error or 0.0)) ** 2 for weight, _, error in scored)) / total
+    score = made(
         subset=MIXTURE,
         metric="loss",
-        value=value,
-        standard_error=error if known else None,
-        documents=sum(len(sums.tokens) for _, sums in results),
+        value=sum(weight * (loss or 0.0) for weight, loss, _ in scored) / total,
+        stderr=error if known else None,
+        items=sum(len(sums.tokens) for _, sums in results),
         tokens=int(sum(sums.tokens.sum() for _, sums in results)),
         bytes=int(sum(sums.bytes.sum() for _, sums in results)),
-        data_hash=digest_values([sums.data_hash for _, sums in results]),
+        data_sha256=sha256_rows(sums.data_sha256 for _, sums in results),
     )
-
-
-def checkpoint_hash(checkpoint: Path) -> str:
-    """Return one hash over a checkpoint's weights: that of the file, or of the list if there are several.
-
-    Raises :class:`InputError` if the folder holds no safetensors file.
-    """
-    files = sorted(path for path in checkpoint.glob("model*.safetensors"))
-    if not files or not (checkpoint / "config.json").is_file():
-        raise InputError(
-            f"{checkpoint} holds no config.json with model.safetensors; give a checkpoint in Hugging Face "
-            "form, or the folder of a run of `smoltrain train`"
-        )
-    hashes = [xxh3_128(path) for path in files]
-    return hashes[0] if len(hashes) == 1 else digest_values(hashes)
+    return [score]
 
 
 def code_version() -> str:

@@ -58,5 +58,6 @@ def test_a_trained_run_is_scored(
     assert "(mixture)" in seen.out
     assert "no bits per byte: " in seen.err
     assert "no validation text" not in seen.err
-    table = pq.read_table(out / "scores" / "heldout-step-0000002.parquet")
+    (path,) = (tmp_path / "sample" / "scores").glob("trial_step-0000002-*/heldout-*.parquet")
+    table = pq.read_table(path)
     assert set(table.column("subset").to_pylist()) == {"asyncio", "email", "idlelib", "json", "(mixture)"}

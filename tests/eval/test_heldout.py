@@ -15,7 +15,6 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is missing: run `make setup-train`")
 
 from smoldata.errors import InputError  # noqa: E402 - after the check for torch
-from smoldata.files import xxh3_128  # noqa: E402
 from smoleval.heldout import (  # noqa: E402
     MIXTURE,
     Settings,
@@ -24,7 +23,7 @@ from smoleval.heldout import (  # noqa: E402
     unscored,
     validation_splits,
 )
-from smoleval.scores import SCORE_SCHEMA, Score, write_scores  # noqa: E402
+from smoleval.scores import SCORE_SCHEMA, Score, checkpoint_sha256, write_scores  # noqa: E402
 from smoltok.shards import open_shard  # noqa: E402
 from smoltrain import checkpoint as checkpoints  # noqa: E402
 from smoltrain.bundle import Bundle, open_bundle  # noqa: E402
@@ -94,9 +93,9 @@ def test_a_source_scores_as_its_documents_alone(
 ) -> None:
     for score in (score for score in scores if score.metric == "loss" and score.subset != MIXTURE):
         nats, labels, documents = by_hand(bundle, checkpoint, score.subset, 2000)
-        assert (score.tokens, score.documents) == (labels, documents)
+        assert (score.tokens, score.items) == (labels, documents)
         assert score.value == pytest.approx(nats / labels, rel=1e-5)
-        assert (score.standard_error is None) == (documents == 1)
+        assert (score.stderr is None) == (documents == 1)
 
 
 def test_bytes_are_those_of_the_scored_text(
@@ -115,13 +114,13 @@ def test_bytes_are_those_of_the_scored_text(
                     taken += len(entry)
                     size += len(pieces.text(entry[1:]).encode())
         assert score.bytes == size
-        assert score.value is not None
-        nats = (loss[score.subset].value or 0) * score.tokens
+        assert score.tokens is not None
+        nats = loss[score.subset].value * score.tokens
         assert score.value == pytest.approx(nats / math.log(2) / size, rel=1e-9)
 
 
 def test_the_mixture_follows_the_planned_weights(bundle: Bundle, scores: list[Score]) -> None:
-    loss = {score.subset: score.value or 0 for score in scores if score.metric == "loss"}
+    loss = {score.subset: score.value for score in scores if score.metric == "loss"}
     weights = {source.name: float(source.weight) for source in bundle.plan.sources}
     assert loss[MIXTURE] == pytest.approx(sum(weights[name] * loss[name] for name in weights))
 
@@ -153,15 +152,16 @@ def test_a_score_names_task_data_and_checkpoint(
     table = pq.read_table(tmp_path / "scores.parquet")
     assert table.schema.equals(SCORE_SCHEMA)
     for row in table.to_pylist():
-        assert (row["task"], row["task_version"]) == ("heldout", 1)
-        assert row["checkpoint_hash"] == xxh3_128(checkpoint / "model.safetensors")
+        assert (row["task"], row["task_version"]) == ("heldout", "1")
+        assert row["checkpoint_sha256"] == checkpoint_sha256(checkpoint)
+        assert (row["suite"], row["data_profile"], row["step"]) == ("heldout", "generated", 1)
         assert json.loads(row["settings"]) == {"length": LENGTH, "max_tokens": 2000}
-        assert row["data_hash"]
+        assert row["data_sha256"]
 
 
 def test_without_a_tokenizer_there_is_a_loss_but_no_bytes(bundle: Bundle, checkpoint: Path) -> None:
     scores = score_checkpoint(checkpoint, bundle, Settings(LENGTH, 200), None)
-    assert all((score.value is None) == (score.metric == "bits_per_byte") for score in scores)
+    assert {score.metric for score in scores} == {"loss"}
 
 
 def test_a_folder_without_weights_is_refused(bundle: Bundle, checkpoint: Path, tmp_path: Path) -> None:
