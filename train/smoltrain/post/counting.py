@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from smoltrain.post.recipe import RowsRecipe, TemplateName
-from smoltrain.post.schemas import Conversation, Pair, as_messages
+from smoltrain.post.schemas import Conversation, Pair, as_messages, conversations_of
 from smoltrain.post.template import chat_template, chatml_template, render_marked
 
 
@@ -32,11 +32,17 @@ class Counter:
         self._tokenizer: Any = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))
         self._name = recipe.template
 
-    def count(self, rows: Sequence[Conversation | Pair]) -> list[tuple[int, int]]:
-        """Return (tokens, trained tokens) of each row; of the chosen side, for pairs."""
-        sides = [row.chosen if isinstance(row, Pair) else row for row in rows]
-        masks = self.masks(sides)
-        return [(len(mask), int(mask.sum())) for _, mask in masks]
+    def count(self, rows: Sequence[Conversation | Pair]) -> list[list[tuple[int, int]]]:
+        """Return (tokens, trained tokens) of each row's conversations: one, or chosen and rejected."""
+        sides = [list(conversations_of(row)) for row in rows]
+        counts = [
+            (len(mask), int(mask.sum())) for _, mask in self.masks([one for row in sides for one in row])
+        ]
+        found, begin = [], 0
+        for row in sides:
+            found.append(counts[begin : begin + len(row)])
+            begin += len(row)
+        return found
 
     def masks(self, rows: Sequence[Conversation]) -> list[tuple[list[int], npt.NDArray[np.bool_]]]:
         """Return ids and a mask of those that are trained on, of each row."""

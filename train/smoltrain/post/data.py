@@ -171,8 +171,7 @@ class _Build:
             for rows in self._chunks():
                 for name, chosen in self._split(rows).items():
                     if chosen:
-                        table = pa.Table.from_pylist([row.as_row() for row in chosen], schema=schema)
-                        writers[name].write_table(table)
+                        writers[name].write_table(pa.Table.from_pylist(chosen, schema=schema))
             for writer in writers.values():
                 writer.close()
         facts = self._facts(key)
@@ -221,13 +220,14 @@ class _Build:
             _add(self.counts[rows[position][0]].dropped, "contaminated")
         return [row for position, row in enumerate(rows) if position not in bad]
 
-    def _split(self, rows: list[tuple[int, Conversation | Pair]]) -> dict[str, list[Conversation | Pair]]:
-        parts: dict[str, list[Conversation | Pair]] = {"train": [], "validation": []}
+    def _split(self, rows: list[tuple[int, Conversation | Pair]]) -> dict[str, list[dict[str, Any]]]:
+        parts: dict[str, list[dict[str, Any]]] = {"train": [], "validation": []}
         lengths = self.counter.count([row for _, row in rows])
-        for (number, row), (tokens, trained) in zip(rows, lengths, strict=True):
+        for (number, row), sides in zip(rows, lengths, strict=True):
             count = self.counts[number]
             held_out = row_key(row) * self.share.denominator < self.share.numerator << 64
-            parts["validation" if held_out else "train"].append(row)
+            parts["validation" if held_out else "train"].append(row.as_row() | _lengths(sides))
+            tokens, trained = sides[0]
             count.kept += 1
             count.train += not held_out
             count.validation += held_out
@@ -257,6 +257,11 @@ class _Build:
                 for name in ("train", "validation")
             },
         }
+
+
+def _lengths(sides: list[tuple[int, int]]) -> dict[str, int]:
+    names = ("tokens",) if len(sides) == 1 else ("chosen_tokens", "rejected_tokens")
+    return {name: tokens for name, (tokens, _) in zip(names, sides, strict=True)}
 
 
 def _add(dropped: dict[str, int], reason: str) -> None:

@@ -28,9 +28,18 @@ ARGUMENTS = pa.struct(
     ]
 )
 _IDENTITY = [("id", pa.string()), ("subset", pa.string()), ("mode", pa.string())]
-CONVERSATION_SCHEMA = pa.schema([*_IDENTITY, ("messages", MESSAGES), ("chat_template_kwargs", ARGUMENTS)])
+CONVERSATION_SCHEMA = pa.schema(
+    [*_IDENTITY, ("messages", MESSAGES), ("chat_template_kwargs", ARGUMENTS), ("tokens", pa.int32())]
+)
 PAIR_SCHEMA = pa.schema(
-    [*_IDENTITY, ("chosen", MESSAGES), ("rejected", MESSAGES), ("chat_template_kwargs", ARGUMENTS)]
+    [
+        *_IDENTITY,
+        ("chosen", MESSAGES),
+        ("rejected", MESSAGES),
+        ("chat_template_kwargs", ARGUMENTS),
+        ("chosen_tokens", pa.int32()),
+        ("rejected_tokens", pa.int32()),
+    ]
 )
 
 
@@ -58,7 +67,7 @@ class Conversation:
     """Of the chat template; ``enable_thinking`` is always there but in mid-training."""
 
     def as_row(self) -> dict[str, Any]:
-        """Return the row of :data:`CONVERSATION_SCHEMA`."""
+        """Return the row of :data:`CONVERSATION_SCHEMA`, its length not counted."""
         return {
             "id": self.id,
             "subset": self.subset,
@@ -76,7 +85,7 @@ class Pair:
     rejected: Conversation
 
     def as_row(self) -> dict[str, Any]:
-        """Return the row of :data:`PAIR_SCHEMA`."""
+        """Return the row of :data:`PAIR_SCHEMA`, its lengths not counted."""
         row = self.chosen.as_row()
         row["chosen"] = row.pop("messages")
         return row | {"rejected": as_messages(self.rejected.messages)}
