@@ -60,11 +60,11 @@ class Packaged(_Model):
 
     package: str
     path: str
-    """File inside the archive; ``{subset}`` is replaced."""
+    """File inside the archive."""
     reader: str
     """``module.function`` of smoleval.readers: the package's rows into the hub dataset's columns."""
     subsets: tuple[str, ...] | None = None
-    """Subsets that the package has; None: all."""
+    """What the rows are called in scores; None: the task's own subsets."""
     note: str | None = None
 
 
