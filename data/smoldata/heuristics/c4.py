@@ -4,6 +4,7 @@ Lines without end mark, with too few words, about cookies and the like are taken
 sentences left is dropped. Phrases are first searched for in the whole text.
 """
 
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from datatrove.pipeline.filters.c4_filters import (
 )
 from datatrove.pipeline.filters.c4_filters import C4QualityFilter as StockFilter
 
-from smoldata.heuristics.splitter import WordSplitter, shared_splitter
+from smoldata.heuristics.splitter import LineSentences, WordSplitter, shared_splitter
 
 Verdict = bool | tuple[bool, str]
 
@@ -59,32 +60,42 @@ class C4QualityFilter(StockFilter):  # type: ignore[misc] # datatrove ships no t
         look = _Suspicion.of(text, self)
         kept: list[str] = []
         sentences = 0
-        plain = self.min_num_sentences != -1 and self.splitter.counts_sentences
-        plain = plain and self.splitter.split(text).plain
-        for whole in text.splitlines():
+        most = sys.maxsize if self.max_word_length == -1 else self.max_word_length
+        counting = self.min_num_sentences != -1
+        known = self._known(text) if counting else None
+        for place, whole in enumerate(text.splitlines()):
             line = whole.strip()
-            counts["line-total"] = counts.get("line-total", 0) + 1
-            fate, line = self._fate(line, look)
+            counts["line-total"] = place + 1
+            words = len(line.split()) if known is None else len(known.lines[place])
+            if look.nothing and len(line) <= most:
+                fate = "line-kept" if words >= self.min_words_per_line else "line-filter-too_few_words"
+            else:
+                fate, line = self._fate(line, words, look)
             if fate in _DROPS:
                 return kept, sentences, fate
             counts[fate] = counts.get(fate, 0) + 1
             if fate == "line-kept":
                 kept.append(line)
-                if self.min_num_sentences != -1:
-                    sentences += self.splitter.sentences(line, plain=plain and "[" not in whole)
+                if counting:
+                    number = known.count(place, line) if known is not None else None
+                    sentences += self.splitter.sentences(line) if number is None else number
         return kept, sentences, None
 
-    def _fate(self, line: str, look: "_Suspicion") -> tuple[str, str]:
-        """Return what becomes of a line, and the line without citations."""
+    def _known(self, text: str) -> "LineSentences | None":
+        """Return what is known of the text's lines, if the splitter counts sentences itself."""
+        splitter = self.splitter
+        return splitter.sentences_of_lines(splitter.split(text)) if splitter.counts_sentences else None
+
+    def _fate(self, line: str, words: int, look: "_Suspicion") -> tuple[str, str]:
+        """Return what becomes of a line of so many words, and the line without citations."""
         most = self.max_word_length
         if most != -1 and len(line) > most and any(len(word) > most for word in line.split()):
             return "line-filter-too_long_word", line
-        words = len(line.split()) if "[" in line else None
-        if words is not None and self.remove_citations:
+        if self.remove_citations and "[" in line:
             line = CITATION_REGEX.sub("", line)
         if self.filter_no_terminal_punct and (not line.endswith(END_PUNCTUATION) or line.endswith(ELLIPSIS)):
             return "line-filter-no_terminal_punc", line
-        if (len(line.split()) if words is None else words) < self.min_words_per_line:
+        if words < self.min_words_per_line:
             return "line-filter-too_few_words", line
         return self._phrase(line, look), line
 
@@ -113,18 +124,20 @@ class _Suspicion:
     javascript: bool
     bracket: bool
     policy: bool
+    nothing: bool
+    """No rule but those about the number and length of words applies."""
 
     @classmethod
     def of(cls, text: str, rules: Any) -> "_Suspicion":
         """Look at the whole text; a citation taken out of a line can make a phrase, so then all could."""
         lower = text.lower()
         cited = "[" in text
-        return cls(
-            lorem=rules.filter_lorem_ipsum and (cited or "lorem ipsum" in lower),
-            javascript=rules.filter_javascript and (cited or "javascript" in lower),
-            bracket=rules.filter_curly_bracket and "{" in text,
-            policy=rules.filter_policy and (cited or any(phrase in lower for phrase in POLICY_SUBSTRINGS)),
-        )
+        lorem = rules.filter_lorem_ipsum and (cited or "lorem ipsum" in lower)
+        javascript = rules.filter_javascript and (cited or "javascript" in lower)
+        bracket = rules.filter_curly_bracket and "{" in text
+        policy = rules.filter_policy and (cited or any(phrase in lower for phrase in POLICY_SUBSTRINGS))
+        some = lorem or javascript or bracket or policy or rules.filter_no_terminal_punct or cited
+        return cls(lorem, javascript, bracket, policy, nothing=not some)
 
     @property
     def any(self) -> bool:

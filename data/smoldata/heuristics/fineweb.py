@@ -55,9 +55,12 @@ class FineWebQualityFilter(StockFilter):  # type: ignore[misc] # datatrove ships
 
     def _is_list(self, text: str) -> Verdict:
         breaks = text.count("\n")
-        # There are at least as many words as chunks between spaces in a spaced language's text.
-        if self.splitter.splits_chunks and breaks / len(text.split()) <= self.new_line_ratio:
-            return True
+        # There are at least as many words as chunks between spaces in a spaced language's text; no more of
+        # them are counted than show that there are enough words.
+        if self.splitter.splits_chunks and self.new_line_ratio > 0:
+            enough = int(breaks / self.new_line_ratio) + 1
+            if breaks / len(text.split(None, enough)) <= self.new_line_ratio:
+                return True
         if breaks / len(self.splitter.split(text).ids) > self.new_line_ratio:
             return False, "list_ratio"
         return True

@@ -18,13 +18,14 @@ from datatrove.pipeline.filters.gopher_repetition_filter import (
 
 from smoldata.heuristics.ngrams import (
     Grams,
+    TopBound,
     duplicate_characters,
     sizes_to_count,
     top_characters,
-    top_is_below,
 )
 from smoldata.heuristics.splitter import WordSplitter, shared_splitter
 
+_PARAGRAPH, _LINE = r"\n{2,}", r"\n+"
 Verdict = bool | tuple[bool, str]
 
 
@@ -49,13 +50,15 @@ class GopherRepetitionFilter(StockFilter):  # type: ignore[misc] # datatrove shi
         return self._repeated_parts(text) or self._repeated_grams(text) or True
 
     def _repeated_parts(self, text: str) -> tuple[bool, str] | None:
-        paragraphs = self.paragraph_exp.split(text.strip())
+        stripped = text.strip()
+        plain = self.paragraph_exp.pattern == _PARAGRAPH and "\n\n" not in stripped
+        paragraphs = [stripped] if plain else self.paragraph_exp.split(stripped)
         number, characters = _duplicates(paragraphs)
         if self.dup_para_frac and number / len(paragraphs) > self.dup_para_frac:
             return False, "dup_para_frac"
         if self.dup_para_char_frac and characters / len(text) > self.dup_para_char_frac:
             return False, "dup_para_char_frac"
-        lines = self._line_splitter.split(text)
+        lines = _lines(text) if self._line_splitter.pattern == _LINE else self._line_splitter.split(text)
         number, characters = _duplicates(lines)
         if self.dup_line_frac and number / len(lines) > self.dup_line_frac:
             return False, "dup_line_frac"
@@ -67,8 +70,11 @@ class GopherRepetitionFilter(StockFilter):  # type: ignore[misc] # datatrove shi
         splitter = self.splitter
         ids = splitter.split(text).ids
         grams = Grams.of(ids, splitter.table)
+        bound = None if splitter.table.has_space else TopBound(grams, len(text))
         for n, share in self.top_n_grams:
-            if len(ids) >= n and self._top(text, grams, n, share) / len(text) > share:
+            if len(ids) < n or (bound is not None and bound.is_below(n, share)):
+                continue
+            if self._top(text, grams, n) / len(text) > share:
                 return False, f"top_{n}_gram"
         joined = ""
         for n, share in sizes_to_count(grams, self.dup_n_grams, len(text)):
@@ -77,16 +83,24 @@ class GopherRepetitionFilter(StockFilter):  # type: ignore[misc] # datatrove shi
                 return False, f"duplicated_{n}_n_grams"
         return None
 
-    def _top(self, text: str, grams: Grams, size: int, share: float) -> int:
-        """Return the characters of the most frequent n-gram, or 0 if they are surely under ``share``."""
+    def _top(self, text: str, grams: Grams, size: int) -> int:
+        """Return the characters of the most frequent n-gram, each time that it occurs."""
         splitter = self.splitter
         if not splitter.table.has_space:
-            if top_is_below(grams, size, len(text), share):
-                return 0
             exact = top_characters(grams, size, splitter.split(text).ids)
             if exact is not None:
                 return exact
         return int(find_top_duplicate(get_n_grams(splitter.words(text), size)))
+
+
+def _lines(text: str) -> list[str]:
+    """Return what a text is split into at one or more line breaks, as a regular expression does it."""
+    lines = [line for line in text.split("\n") if line]
+    if text.startswith("\n"):
+        lines.insert(0, "")
+    if text.endswith("\n"):
+        lines.append("")
+    return lines
 
 
 def _duplicates(parts: list[str]) -> tuple[int, int]:

@@ -10,14 +10,34 @@ sequence (bigrams) show that something could be merged.
 A sequence may reach over a space: the bigrams tell where, and spaCy itself splits such chunks together.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from string import digits
 from typing import Any
 
 import numpy as np
 
-from smoldata.heuristics.static import needs_other
+from smoldata.heuristics.lanes import marks_of
+from smoldata.heuristics.static import needs_other, never_at_edge
+
+_DIGITS = re.compile("[0-9]")
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What chunks become, in their order."""
+
+    words: list[str]
+    """The words of all chunks, one after the other."""
+    counts: list[int]
+    """How many words each chunk has."""
+    codes: list[str]
+    """As in :class:`Pieces`, of each chunk."""
+    left: dict[int, int]
+    """``joins_left`` by the place of the chunk, where it is not 0."""
+    right: dict[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +65,12 @@ class SpacyRules:
         self._prefix, self._suffix, self._infix = own.prefix_search, own.suffix_search, own.infix_finditer
         searches = [search for search in (self._prefix, self._suffix, self._infix) if search is not None]
         self._letters_are_whole = own.token_match is None and all(map(needs_other, searches))
+        self._no_prefix = never_at_edge(self._prefix, last=False)
+        self._no_suffix = never_at_edge(self._suffix, last=True, without=digits)
         self._token_match, self._url_match = own.token_match, own.url_match
         self._specials = {case: [token[ORTH] for token in tokens] for case, tokens in own.rules.items()}
         self._is_punctuation = nlp.vocab.lex_attr_getters[IS_PUNCT]
         self._ends = frozenset(nlp.get_pipe("sentencizer").punct_chars)
-        self._codes: dict[str, str] = {}
         torn = {case: self._torn(case) for case in own.rules if self._is_looked_for(case)}
         self._torn_tokens = frozenset(map(tuple, torn.values()))
         self._sizes = sorted({len(tokens) for tokens in self._torn_tokens})
@@ -69,6 +90,10 @@ class SpacyRules:
                 self._across.setdefault(pair, set()).add(halves)
         self._merged = tuple(case for case, tokens in torn.items() if tokens != self._specials[case])
         self._merged_alone = frozenset(case for case in self._merged if len(torn[case]) == 1)
+        self._rare = frozenset([*self._specials, *torn, *self._rows, *self._columns, *self._ends])
+        """Words about which a rule says something of their own: they have no lane."""
+        marks = marks_of(self._prefix, self._suffix, self._merged_alone, self._code, self._rows)
+        self._marks = marks if self._letters_are_whole else {}
 
     def _is_looked_for(self, case: str) -> bool:
         """Return whether spaCy looks for a special case among tokens: affixes could have torn it apart."""
@@ -80,21 +105,43 @@ class SpacyRules:
         """Return a special case's tokens as if it were none."""
         return [token for chunk in case.split() for token in self._tokens(chunk, {})]
 
-    def split(self, chunks: Sequence[str]) -> list[Pieces]:
+    def split(self, chunks: Sequence[str]) -> Learned:
         """Return what each chunk, or chunks with a space between them, becomes; raises what spaCy raises."""
-        found: dict[str, Pieces] = {}
-        spaced = []
-        for chunk in chunks:
-            if " " in chunk:
-                spaced.append(chunk)
-                continue
-            tokens = self._tokens(chunk, self._specials)
-            words = self._merge(tokens) if self._may_merge(tokens) else tokens
-            found[chunk] = self._pieces(words, tokens)
-        if spaced:
-            for chunk, words in zip(spaced, self._by_spacy(spaced), strict=True):
-                found[chunk] = self._pieces(words, words)  # its ends have been looked at
-        return [found[chunk] for chunk in chunks]
+        found = Learned([], [1] * len(chunks), ["W"] * len(chunks), {}, {})
+        words, rare, marks = found.words, self._rare, self._marks
+        for place, chunk in enumerate(chunks):
+            if self._letters_are_whole and chunk.isalpha() and chunk.isascii():
+                if chunk not in rare:
+                    words.append(chunk)
+                    continue
+            elif chunk[-1] in marks:
+                core, mark = chunk[:-1], marks[chunk[-1]]
+                if core.isalpha() and core.isascii() and core not in rare and mark.is_cut(chunk):
+                    words += (core, chunk[-1])
+                    found.counts[place], found.codes[place] = 2, mark.code
+                    if mark.joins_right:
+                        found.right[place] = mark.joins_right
+                    continue
+            self._look(place, chunk, found)
+        return found
+
+    def _look(self, place: int, chunk: str, found: Learned) -> None:
+        """Add what a chunk becomes that has no lane."""
+        pieces = self._pieces_of(chunk)
+        found.words.extend(pieces.words)
+        found.counts[place], found.codes[place] = len(pieces.words), pieces.code
+        if pieces.joins_left:
+            found.left[place] = pieces.joins_left
+        if pieces.joins_right:
+            found.right[place] = pieces.joins_right
+
+    def _pieces_of(self, chunk: str) -> Pieces:
+        if " " in chunk:
+            words = self._by_spacy(chunk)
+            return self._pieces(words, words)  # its ends have been looked at
+        tokens = self._tokens(chunk, self._specials)
+        words = self._merge(tokens) if self._may_merge(tokens) else tokens
+        return self._pieces(words, tokens)
 
     def _merge(self, tokens: list[str]) -> list[str]:
         """Return a chunk's tokens with special cases put together: spaCy's ``_apply_special_cases``.
@@ -168,13 +215,16 @@ class SpacyRules:
 
     def _affixes(self, text: str, specials: dict[str, list[str]]) -> tuple[int, int]:
         """Return how many characters spaCy takes off at either end in one round."""
-        before = _length(self._prefix, text)
+        before = 0 if text[0] in self._no_prefix else _length(self._prefix, text)
         if before and text[before:] in specials:
             return before, 0
-        after = _length(self._suffix, text[before:])
+        after = 0 if self._has_no_suffix(text) else _length(self._suffix, text[before:])
         if after and text[:-after] in specials:
             return 0, after
         return before, 0 if before and before + after > len(text) else after
+
+    def _has_no_suffix(self, text: str) -> bool:
+        return text[-1] in self._no_suffix and not _DIGITS.search(text)
 
     def _is_whole(self, text: str) -> bool:
         """Return whether a text that is no special case has surely neither affixes nor infixes."""
@@ -199,16 +249,10 @@ class SpacyRules:
             start = infix.end()
         return [*tokens, rest[start:]] if rest[start:] else tokens
 
-    def _by_spacy(self, chunks: list[str]) -> list[list[str]]:
-        """Return the tokens of chunks, one a line: over a line break, a token of its own, no rule looks."""
-        groups: list[list[str]] = [[]]
+    def _by_spacy(self, text: str) -> list[str]:
+        """Return spaCy's own tokens of chunks with a space between them."""
         with self.nlp.memory_zone():
-            for token in self.nlp.tokenizer("\n".join(chunks)):
-                if token.text == "\n":
-                    groups.append([])
-                else:
-                    groups[-1].append(token.text)
-        return groups
+            return [token.text for token in self.nlp.tokenizer(text)]
 
     def crosses(self, pair: tuple[int, int], before: Sequence[str], after: Sequence[str]) -> bool:
         """Return whether a sequence could stand across the space between two lists of chunks.

@@ -20,22 +20,19 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
+from itertools import accumulate, chain, pairwise, repeat
 from typing import Any
 
 import numpy as np
 
-from smoldata.heuristics.spacy_rules import Pieces, SpacyRules, rules_of
+from smoldata.heuristics.spacy_rules import Learned, SpacyRules, rules_of
 from smoldata.heuristics.words import Ids, WordTable
 
 MOST_CHUNKS = 1 << 19
 _MOST_CHARACTERS = 1 << 26
 _CHUNK = re.compile(r"\S+")
 _RUN = re.compile(r"\s+|\S+")
-_REACH = 32
-"""Chunks on either side that a sequence across a space is looked for in: more than the longest has tokens."""
-_CHUNK = re.compile(r"\S+")
-_RUN = re.compile(r"\s+|\S+")
+_MISSING = repeat(-1)
 _REACH = 32
 """Chunks on either side that a sequence across a space is looked for in: more than the longest has tokens."""
 
@@ -46,8 +43,10 @@ class Split:
 
     text: str
     ids: Ids
-    plain: bool
-    """Every line of the text, too, is split chunk by chunk."""
+    lines: list[list[str]] | None = None
+    """Chunks of each of the text's lines, if each chunk is split alone."""
+    numbers: Ids | None = None
+    """Number of each of these chunks."""
 
 
 class WordSplitter:
@@ -69,9 +68,9 @@ class WordSplitter:
         self.table.clear()
         self._last: Split | None = None
         self._characters = 0
-        self._numbers = _Numbers()
+        self._numbers: dict[str, int] = {}
         self._count = 0
-        self._codes: dict[str, str] = {}
+        self._codes: list[str] = []
         self._pool = np.zeros(1 << 12, np.int64)
         self._pool_size = 0
         self._start = np.zeros(1 << 12, np.int64)
@@ -121,7 +120,7 @@ class WordSplitter:
             self._forget()
         if self._rules is None:
             return self._stock_split(" ".join(chunks))
-        return self._split_into(chunks, None)
+        return self._split_into([chunks], None)
 
     def _is_full(self) -> bool:
         return (
@@ -133,30 +132,36 @@ class WordSplitter:
     def _split(self, text: str) -> Split:
         if self._rules is None:
             return self._stock_split(text)
-        return self._split_into(text.split(), text)
+        return self._split_into([line.split() for line in text.splitlines()], text)
 
-    def _split_into(self, chunks: list[str], text: str | None) -> Split:
-        """Split chunks of a text, by default the text with one space between them."""
-        units = self._units(text, chunks)
-        numbers = None if units is None else self._number(units)
-        if numbers is None:
+    def _split_into(self, lines: list[list[str]], text: str | None) -> Split:
+        """Split chunks of a text's lines, by default the text with one space between them."""
+        chunks = lines[0] if len(lines) == 1 else list(chain.from_iterable(lines))
+        numbers = self._number(chunks)
+        units = None if numbers is None else self._units(text, chunks, numbers)
+        if units is not None and units is not chunks:
+            numbers = self._number(units)
+        if units is None or numbers is None:
             return self._stock_split(" ".join(chunks) if text is None else text)
-        return Split(text or "", self._flatten(numbers), plain=units is chunks)
+        ids = self._flatten(numbers)
+        if text is None or units is not chunks:
+            return Split(text or "", ids)
+        return Split(text, ids, lines, numbers)
 
     def _stock_split(self, text: str) -> Split:
         words = self._stock.word_tokenize(text)
         self._characters += sum(map(len, words))
-        return Split(text, self.table.ids(words), plain=False)
+        return Split(text, self.table.ids(words))
 
     def _number(self, chunks: list[str]) -> Ids | None:
         """Return the chunks' numbers, learning new ones; nothing if spaCy refuses one of them."""
-        numbers = np.fromiter(map(self._numbers.__getitem__, chunks), np.int64, len(chunks))
-        if self._numbers.fresh:
-            fresh, self._numbers.fresh = self._numbers.fresh, []
-            if not self._learn(fresh):
-                for chunk in fresh:
-                    del self._numbers[chunk]
+        numbers = np.fromiter(map(self._numbers.get, chunks, _MISSING), np.int64, len(chunks))
+        missing = np.flatnonzero(numbers < 0)
+        if len(missing):
+            fresh = [chunks[place] for place in missing.tolist()]
+            if not self._learn(list(dict.fromkeys(fresh))):
                 return None
+            numbers[missing] = [self._numbers[chunk] for chunk in fresh]
         return numbers
 
     def _learn(self, chunks: list[str]) -> bool:
@@ -168,20 +173,21 @@ class WordSplitter:
         self._remember(chunks, learned)
         return True
 
-    def _remember(self, chunks: list[str], learned: list[Pieces]) -> None:
-        flat = [word for pieces in learned for word in pieces.words]
-        counts = np.fromiter((len(pieces.words) for pieces in learned), np.int64, len(learned))
+    def _remember(self, chunks: list[str], learned: Learned) -> None:
+        counts = np.array(learned.counts, np.int64)
         first, end = self._count, self._count + len(chunks)
-        pool_end = self._pool_size + len(flat)
+        pool_end = self._pool_size + len(learned.words)
         self._reserve(end, pool_end)
-        self._pool[self._pool_size : pool_end] = self.table.ids(flat)
+        self._pool[self._pool_size : pool_end] = self.table.ids(learned.words)
         self._start[first:end] = self._pool_size + np.cumsum(counts) - counts
         self._pieces[first:end] = counts
-        self._joins_left[first:end] = [pieces.joins_left for pieces in learned]
-        self._joins_right[first:end] = [pieces.joins_right for pieces in learned]
+        for column, joins in ((self._joins_left, learned.left), (self._joins_right, learned.right)):
+            for place, value in joins.items():
+                column[first + place] = value
         self._pool_size = pool_end
         self._count = end
-        self._codes.update(zip(chunks, [pieces.code for pieces in learned], strict=True))
+        self._codes += learned.codes
+        self._numbers.update(zip(chunks, range(first, end), strict=True))
         self._characters += sum(map(len, chunks))
 
     def _reserve(self, chunks: int, pool: int) -> None:
@@ -192,17 +198,13 @@ class WordSplitter:
                 column = getattr(self, name)
                 setattr(self, name, np.concatenate([column, np.zeros(2 * chunks, column.dtype)]))
 
-    def _units(self, text: str | None, chunks: list[str]) -> list[str] | None:
-        """Return ``chunks`` or, where spaCy may look over a space of the text, chunks joined there.
-
-        None if spaCy refuses a chunk.
-        """
-        numbers = self._number(chunks)
-        if numbers is None:
-            return None
+    def _units(self, text: str | None, chunks: list[str], numbers: Ids) -> list[str]:
+        """Return ``chunks`` or, where spaCy may look over a space of the text, chunks joined there."""
         rules = self._rules
         assert rules is not None, "asked only where there are rules"
         rows, columns = self._joins_right[numbers[:-1]], self._joins_left[numbers[1:]]
+        if not (rows.any() and columns.any()):
+            return chunks
         suspects = np.flatnonzero(rules.bigrams[rows, columns])
         if not len(suspects):
             return chunks
@@ -243,53 +245,68 @@ class WordSplitter:
             return self._pool[starts]
         return self._pool[np.repeat(starts - ends + counts, counts) + np.arange(total)]
 
-    def sentences(self, line: str, *, plain: bool = False) -> int:
-        """Return how many sentences datatrove's ``split_into_sentences`` gives for a line.
-
-        ``plain`` promises that the line's chunks stand in the last text split, in this order, and that this
-        split was plain: then nothing is checked again.
-        """
-        if self.counts_sentences:
-            chunks = line.split()
-            units = chunks if plain else self._units(line, chunks)
-            codes = None if units is None else self._sentence_codes(line, chunks, units)
-            if codes is not None:
-                # A sentence starts with the first word after an end mark; other marks between don't count.
-                return 1 + codes.count("EW")
+    def sentences(self, line: str) -> int:
+        """Return how many sentences datatrove's ``split_into_sentences`` gives for a line."""
+        codes = self._line_codes(line) if self.counts_sentences else None
+        if codes is not None:
+            return _sentences(codes)
         from datatrove.utils.text import split_into_sentences
 
         return len(split_into_sentences(line, self.language))
 
-    def _sentence_codes(self, line: str, chunks: list[str], units: list[str]) -> str | None:
-        """Return the codes of a line's tokens; None if datatrove has to be asked."""
+    def sentences_of_lines(self, split: Split) -> "LineSentences | None":
+        """Return what counts the sentences of a split text's lines; None if they have to be split again."""
+        if split.numbers is None or split.lines is None or not self.counts_sentences:
+            return None
         known = self._codes
-        if units is not chunks and self._number(units) is None:
+        return LineSentences(split.lines, [known[number] for number in split.numbers.tolist()])
+
+    def _line_codes(self, line: str) -> str | None:
+        """Return the codes of a line's tokens; None if datatrove has to be asked."""
+        chunks = line.split()
+        numbers = self._number(chunks)
+        units = None if numbers is None else self._units(line, chunks, numbers)
+        if units is not None and units is not chunks:
+            numbers = self._number(units)
+        if units is None or numbers is None:
             return None
         if " ".join(chunks) == line:
-            return "".join([known[unit] for unit in units])
-        if units is not chunks:
-            return None
+            return "".join([self._codes[number] for number in numbers.tolist()])
+        return None if units is not chunks else self._run_codes(line)
+
+    def _run_codes(self, line: str) -> str:
+        """Return the codes of a line with white space beyond single spaces."""
         codes = []
         for match in _RUN.finditer(line):
             run = match.group()
             if not run.isspace():
-                codes.append(known[run])
+                codes.append(self._codes[self._numbers[run]])
             elif run != " " or match.start() == 0:
                 codes.append("W")  # white space beyond one space is a token, and no punctuation
         return "".join(codes)
 
 
-class _Numbers(dict[str, int]):
-    """Numbers of chunks; one that is not known gets the next number and waits in ``fresh`` to be learned."""
+class LineSentences:
+    """Sentences of a text's lines, by what is known of their chunks."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.fresh: list[str] = []
+    def __init__(self, lines: list[list[str]], codes: list[str]) -> None:
+        """Take the chunks of each line, and the codes of all chunks."""
+        self.lines = lines
+        self._codes = codes
+        self._ends = list(accumulate(map(len, lines)))
 
-    def __missing__(self, chunk: str) -> int:
-        number = self[chunk] = len(self)
-        self.fresh.append(chunk)
-        return number
+    def count(self, place: int, line: str) -> int | None:
+        """Return the sentences of a line, stripped; None if other white space than single spaces is in it."""
+        chunks = self.lines[place]
+        if " ".join(chunks) != line:
+            return None
+        end = self._ends[place]
+        return _sentences("".join(self._codes[end - len(chunks) : end]))
+
+
+def _sentences(codes: str) -> int:
+    # A sentence starts with the first word after an end mark; other marks between don't count.
+    return 1 + codes.count("EW")
 
 
 def _runs(places: list[int]) -> list[tuple[int, int]]:
