@@ -6,18 +6,30 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from smoltrain.post.asking import (
+    LOSSES,
+    BuildOption,
+    EvaluationsOption,
+    JsonOption,
+    LossOption,
+    MicroBatchOption,
+    PresetOption,
+    ProfileOption,
+    RowsOption,
+    TokenizerOption,
+    refuse_unknown,
+    validation_of,
+)
+from smoltrain.post.cluster_cli import cluster, step
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from smoltrain.post.recipe import Share
 
 post_app = typer.Typer(no_args_is_help=True, help="Post-training: mid-training, SFT, APO, merge, chat.")
-
-BuildOption = Annotated[Path, typer.Option(help="The build folder.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
-
-
-_LOSSES = {"apo_zero": "apo_zero", "apo_down": "apo_down", "dpo": "sigmoid"}
+post_app.command()(cluster)
+post_app.command()(step)
 
 
 @post_app.command()
@@ -79,22 +91,16 @@ def run(
     base: Annotated[
         Path | None, typer.Option(help="Checkpoint to start from [default: the newest of `make train`].")
     ] = None,
-    profile: Annotated[str, typer.Option(help="sample (offline) or hub (the published dataset).")] = "sample",
-    preset: Annotated[str, typer.Option(help="tiny, or the published schedules: blog, recipe.")] = "tiny",
+    profile: ProfileOption = "sample",
+    preset: PresetOption = "tiny",
     steps: Annotated[int | None, typer.Option(min=2, help="Steps of every phase, not the preset's.")] = None,
-    rows: Annotated[
-        Path | None,
-        typer.Option(help="A folder of Parquet rows in the hub's layout, instead of the profile's."),
-    ] = None,
-    tokenizer: Annotated[
-        Path | None, typer.Option(help="A tokenizer folder of one's own, with SmolLM3's control tokens.")
-    ] = None,
-    loss: Annotated[str, typer.Option(help="Of the pairs: apo_zero, apo_down or dpo.")] = "apo_zero",
+    rows: RowsOption = None,
+    tokenizer: TokenizerOption = None,
+    loss: LossOption = "apo_zero",
+    micro_batch: MicroBatchOption = 1,
     lora: Annotated[int | None, typer.Option(min=1, help="Rank of LoRA adapters [default: none].")] = None,
     qlora: Annotated[bool, typer.Option("--qlora", help="With --lora: the base in 4 bits (CUDA).")] = False,
-    evaluations: Annotated[
-        list[Path] | None, typer.Option(help="Evaluation sets: rows that hold something of them are dropped.")
-    ] = None,
+    evaluations: EvaluationsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Mid-train, fine-tune, optimize preferences and merge; go on where an earlier run stopped.
@@ -107,8 +113,8 @@ def run(
     from smoldata.console import say
     from smoltrain.cli import need_torch
 
-    _refuse_unknown("profile", profile, ("sample", "hub"))
-    _refuse_unknown("loss", loss, _LOSSES)
+    refuse_unknown("profile", profile, ("sample", "hub"))
+    refuse_unknown("loss", loss, LOSSES)
     need_torch()
     # TRL and transformers warn of each other's names, which we can't act on.
     warnings.filterwarnings("ignore", category=FutureWarning)
@@ -124,9 +130,10 @@ def run(
         steps=steps,
         rows=rows,
         tokenizer=tokenizer,
-        loss=_LOSSES[loss],
+        loss=LOSSES[loss],
         adapter=Adapter(lora, 2 * lora, four_bits=qlora) if lora else None,
-        validation=Fraction(1, 20) if profile == "sample" else Fraction(1, 1000),
+        validation=validation_of(profile),
+        micro_batch=micro_batch,
     )
     facts = posttrain(asked)
     if as_json:
@@ -134,13 +141,6 @@ def run(
     else:
         _show_measures(facts["measures"])
         say(f"page: {asked.run / 'post.html'}\nmodel: {asked.run / 'merged'}")
-
-
-def _refuse_unknown(what: str, given: str, known: "Iterable[str]") -> None:
-    from smoldata.errors import InputError
-
-    if given not in (names := tuple(known)):
-        raise InputError(f"unknown {what} {given!r}; known are {', '.join(names)}")
 
 
 def _show_measures(measures: "Mapping[str, Any]") -> None:

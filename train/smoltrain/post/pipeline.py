@@ -25,13 +25,13 @@ from smoldata.errors import InputError
 from smoldata.files import digest_values, single_writer, write_json, xxh3_128
 from smolmix.literals import fraction_text
 from smoltrain.post.adapters import Adapter
-from smoltrain.post.data import RowsData, build_rows
+from smoltrain.post.data import RowsData, build_rows, read_rows
 from smoltrain.post.merge import Ingredient, merge, soup
 from smoltrain.post.phases import Phase, phase_named
 from smoltrain.post.recipe import PHASES, RowsRecipe, load_rows_recipe
 from smoltrain.post.sources import FolderSource, HubSource, RowSource, sample_folder
 from smoltrain.post.template import write_tokenizer
-from smoltrain.post.trainer import Job, run_phase, whole_checkpoints
+from smoltrain.post.trainer import Job, read_facts, run_phase, whole_checkpoints
 
 FACTS = "post.json"
 SOUP_WEIGHT = Fraction(9, 10)
@@ -64,6 +64,8 @@ class Asked:
     """Of the pairs: ``apo_zero``, ``apo_down``, or ``sigmoid``, which is DPO."""
     adapter: Adapter | None = None
     """LoRA or QLoRA in every phase."""
+    micro_batch: int = 1
+    """Rows of one pass on one device."""
 
     @property
     def home(self) -> Path:
@@ -106,16 +108,13 @@ def posttrain(asked: Asked) -> dict[str, Any]:
 
     if not (asked.base / "config.json").is_file():
         raise InputError(f"{asked.base} holds no checkpoint; make one with `make train STAGE=2`")
-    with single_writer(asked.home):
-        tokenizer = _tokenizer(asked)
-        recipes = {name: load_rows_recipe(name) for name in PHASES}
-        rows = {name: _rows(asked, recipe, tokenizer) for name, recipe in recipes.items()}
+    tokenizer, recipes, rows = _prepared(asked)
     results = {"base": asked.base}
     logs = {}
     start = asked.base
     for name in PHASES:
         say(f"{name}: from {start.name if name == 'mid' else start.parent.name}")
-        job = Job(asked.phase(name), start, tokenizer, rows[name], asked.run / name, asked.adapter)
+        job = _job(asked, name, start, tokenizer, rows[name])
         logs[name] = run_phase(job)
         start = results[name] = job.final
     # Checkpoints of a run with adapters hold the adapters alone; its soup is of one.
@@ -127,6 +126,39 @@ def posttrain(asked: Asked) -> dict[str, Any]:
     write_json(asked.run / FACTS, facts)
     write_page(asked.run, facts)
     return facts
+
+
+def one_step(asked: Asked, which: str) -> None:
+    """Do one step of :func:`posttrain` alone, in the same folders: ``rows``, or a phase after the one before.
+
+    Every process of a launcher calls it for a phase. Raises :class:`InputError` if one before is not done.
+    """
+    if which == "rows":
+        _prepared(asked)
+        return
+    rows = read_rows(asked.home / "rows" / which)
+    if rows is None:
+        raise InputError(
+            f"{asked.home / 'rows' / which} holds no rows; make them with `smoltrain post step rows`"
+        )
+    before = PHASES[PHASES.index(which) - 1] if which != PHASES[0] else None
+    start = asked.base if before is None else asked.run / before / "final"
+    if before is not None and read_facts(asked.run / before) is None:
+        raise InputError(f"{asked.run / before} is not done; do `smoltrain post step {before}` first")
+    run_phase(_job(asked, which, start, asked.tokenizer or asked.home / "tokenizer", rows))
+
+
+def _prepared(asked: Asked) -> tuple[Path, dict[str, RowsRecipe], dict[str, RowsData]]:
+    """Return tokenizer, recipes and rows of all phases, made unless they are there."""
+    with single_writer(asked.home):
+        tokenizer = _tokenizer(asked)
+        recipes = {name: load_rows_recipe(name) for name in PHASES}
+        return tokenizer, recipes, {name: _rows(asked, one, tokenizer) for name, one in recipes.items()}
+
+
+def _job(asked: Asked, name: str, start: Path, tokenizer: Path, rows: RowsData) -> Job:
+    phase = asked.phase(name)
+    return Job(phase, start, tokenizer, rows, asked.run / name, asked.adapter, asked.micro_batch)
 
 
 def _with_tokenizer(ingredients: list[Ingredient], final: Path) -> list[Ingredient]:
