@@ -131,7 +131,7 @@ def _fixture(task: TaskDefinition) -> TaskData:
         raise IntegrityError(f"the fixture of {task.name}, {path}, cannot be read: {error}") from error
 
     def pick(config: str, split: str | None) -> list[Row]:
-        return [line["row"] for line in lines if line["config"] == config and line["split"] == split]
+        return [line["row"] for line in lines if line["config"] in {config, "*"} and line["split"] == split]
 
     return TaskData("fixture", "ours", _split(task, task.split, pick), _split(task, _examples(task), pick))
 

@@ -1,0 +1,280 @@
+"""A checkpoint and task names -> score files, through lighteval in one child process.
+
+Tasks whose scores are there already (same task version, data, checkpoint, settings, engine and code) are
+not run again; a finished task is kept whatever happens to the next one, so ``kill -9`` and the same command
+again give the scores of an uninterrupted run. Everything offline unless the rows come from the hub. Cost:
+lighteval's import (15 to 25 s of CPU) once, then forward passes.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from smoldata.console import progress, say
+from smoldata.errors import InputError, SmolError, SourceError
+from smoldata.files import remove_leftovers, sha256
+from smoldata.workers import interrupts_held_back
+from smoleval.data import Profile, has_rows, load_data
+from smoleval.definition import TaskDefinition, registry, select
+from smoleval.job import Item, Job, is_same
+from smoleval.scores import (
+    Score,
+    checkpoint_sha256,
+    label_of,
+    read_scores,
+    recorded,
+    score_path,
+    scores_folder,
+    sha256_rows,
+    step_of,
+)
+
+_OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+_BATCH_TOKENS = {"cpu": 4096, "cuda": 65536}
+_CACHE_TOKENS = {"cpu": 32768, "cuda": 262144}
+_LONGEST = 32768
+"""As published: contexts are cut to this many tokens, if the model takes as many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a checkpoint is asked."""
+
+    profile: Profile = "hub"
+    limit: int | None = None
+    """At most this many items of each subset: lighteval's first ones after its shuffle (seed 42)."""
+    modes: tuple[str, ...] | None = None
+    """``think`` and ``no_think``, where a task has modes; None: all that it has."""
+    tokenizer: Path | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    max_length: int | None = None
+    max_new_tokens: int | None = None
+    batch_tokens: int | None = None
+    cache_tokens: int | None = None
+    seed: int = 0
+
+
+def run_tasks(
+    checkpoint: Path, names: Sequence[str], build: Path, settings: Settings, *, out: Path | None = None
+) -> list[Score]:
+    """Return the scores of tasks (names, suites, patterns) on a checkpoint, computing what is missing.
+
+    Raises :class:`InputError` for an unknown task, a folder that is no checkpoint or a task without rows in
+    the profile; :class:`SourceError` where rows cannot be fetched.
+    """
+    tasks = chosen(names, settings.profile)
+    job = prepare(checkpoint, tasks, build, settings, out)
+    done, missing = split_done(job)
+    for item in missing:
+        _check_needs(registry()[item.task])
+    if missing:
+        done |= run_job(replace(job, items=tuple(missing)))
+    return [score for item in job.items for score in read_scores(done[item])]
+
+
+def chosen(names: Sequence[str], profile: Profile) -> list[TaskDefinition]:
+    """Return the tasks asked for; of a suite or pattern, those that have rows in the profile."""
+    tasks = select(names)
+    fitting = [task for task in tasks if has_rows(task, profile)]
+    left = [task.name for task in tasks if not has_rows(task, profile)]
+    plain = [name for name in left if name in names]
+    if plain or not fitting:
+        raise InputError(
+            f"{', '.join(plain or left)}: no rows in the profile {profile}; "
+            "see `smoleval tasks` for what each task has"
+        )
+    if left:
+        say(f"left out, no rows in the profile {profile}: {', '.join(left)}")
+    return fitting
+
+
+def prepare(
+    checkpoint: Path,
+    tasks: Sequence[TaskDefinition],
+    build: Path,
+    settings: Settings,
+    out: Path | None = None,
+) -> Job:
+    """Return the job of a checkpoint: what to run, on what, with which settings."""
+    digest = checkpoint_sha256(checkpoint)
+    tokenizer, tokenizer_digest = find_tokenizer(checkpoint, settings.tokenizer, build)
+    device = _device(settings.device)
+    kind = device.partition(":")[0]
+    scores = out or scores_folder(checkpoint, build)
+    items = [Item(task.name, mode) for task in tasks for mode in _modes(task, settings.modes)]
+    return Job(
+        checkpoint=str(checkpoint),
+        label=label_of(checkpoint),
+        checkpoint_sha256=digest,
+        step=step_of(checkpoint),
+        tokenizer=str(tokenizer),
+        tokenizer_sha256=tokenizer_digest,
+        items=tuple(items),
+        profile=settings.profile,
+        packages=str(build / "eval" / "packages"),
+        scores=str(scores),
+        details=str(scores.parent / "score-details"),
+        limit=settings.limit,
+        device=device,
+        dtype=_dtype(settings.dtype, kind),
+        max_length=settings.max_length or min(_positions(checkpoint), _LONGEST),
+        batch_tokens=settings.batch_tokens or _BATCH_TOKENS.get(kind, _BATCH_TOKENS["cpu"]),
+        cache_tokens=settings.cache_tokens or _CACHE_TOKENS.get(kind, _CACHE_TOKENS["cpu"]),
+        max_new_tokens=settings.max_new_tokens,
+        seed=settings.seed,
+    )
+
+
+def split_done(job: Job) -> tuple[dict[Item, Path], list[Item]]:
+    """Return the items whose scores are there, with their files, and those that are to be run."""
+    folder = Path(job.scores)
+    remove_leftovers(folder)
+    done: dict[Item, Path] = {}
+    missing: list[Item] = []
+    for item in job.items:
+        task = registry()[item.task]
+        known = recorded(folder, checkpoint_sha256=job.checkpoint_sha256, task=item.task, mode=item.mode)
+        data = load_data(task, job.profile, Path(job.packages)).sha256 if known else ""
+        same = [scores for scores in known if is_same(scores, job, item, task, data)]
+        if same:
+            done[item] = score_path(folder, same[0])
+        else:
+            missing.append(item)
+    return done, missing
+
+
+def run_job(job: Job) -> dict[Item, Path]:
+    """Run all items of a job in a child process; return the score file of each."""
+    found: dict[Item, Path] = {}
+    with _child(job) as process, progress("evaluation", len(job.items)) as advance:
+        assert process.stdout is not None
+        for line in process.stdout:
+            answer = json.loads(line)
+            if "error" in answer:
+                raise _KINDS.get(answer["kind"], SmolError)(answer["error"])
+            found[Item(answer["task"], answer["mode"])] = Path(answer["path"])
+            if answer["truncated"]:
+                say(
+                    f"{answer['task']}: {answer['truncated']:,} prompts were longer than "
+                    f"{job.max_length:,} tokens and lost their beginning"
+                )
+            advance(1, answer["task"])
+        code = process.wait()
+    if len(found) < len(job.items):
+        raise SmolError(
+            f"the evaluation's child process ended with code {code} after {len(found)} of "
+            f"{len(job.items)} tasks; what it wrote above says why. Finished tasks are kept: the same "
+            "command goes on"
+        )
+    return found
+
+
+_KINDS: Mapping[str, type[SmolError]] = {"InputError": InputError, "SourceError": SourceError}
+
+
+@contextmanager
+def _child(job: Job) -> Iterator[subprocess.Popen[str]]:
+    """Start the child, hand it the job, and end it with this block."""
+    environment = os.environ | _quiet() | ({} if job.profile == "hub" else _OFFLINE)
+    command = [sys.executable, "-m", "smoleval.launcher"]
+    with interrupts_held_back():
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+    assert process.stdin is not None
+    try:
+        process.stdin.write(json.dumps(job.as_json()) + "\n")
+        process.stdin.flush()
+        yield process
+    finally:
+        # Its standard input closes: the child ends when it sees that.
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+def _quiet() -> dict[str, str]:
+    return {
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "LIGHTEVAL_DISABLE_TQDM": "1",
+        "TOKENIZERS_PARALLELISM": "true",
+        "PYTHONWARNINGS": "ignore",
+    }
+
+
+def find_tokenizer(checkpoint: Path, given: Path | None, build: Path) -> tuple[Path, str]:
+    """Return the tokenizer's folder or file, and its hash where it is not the checkpoint's own.
+
+    A checkpoint of a run carries none: that of the run's plan is written out once, under the build folder.
+    """
+    if given is None and (checkpoint / "tokenizer.json").is_file():
+        return checkpoint, ""
+    path = given or _planned_tokenizer(checkpoint, build)
+    files = [path] if path.is_file() else sorted(path.glob("*token*.json"))
+    if not files:
+        raise InputError(f"{path} holds no tokenizer.json; give the folder or file of a tokenizer")
+    return path, sha256_rows([file.name, sha256(file)] for file in files)
+
+
+def _planned_tokenizer(checkpoint: Path, build: Path) -> Path:
+    from smoltok.export import export
+    from smoltok.tokenizer import LLAMA_3_2
+    from smoltrain.bundle import open_bundle
+    from smoltrain.run import bundle_of, run_of
+
+    try:
+        name = open_bundle(bundle_of(run_of(checkpoint))).plan.tokenizer.name
+    except InputError as error:
+        raise InputError(
+            f"{checkpoint} holds no tokenizer.json ({error}); give the tokenizer with --tokenizer"
+        ) from error
+    if name != LLAMA_3_2.name:
+        raise InputError(f"{checkpoint} was trained with the tokenizer {name}; give it with --tokenizer")
+    folder = build / "eval" / "tokenizers" / name
+    if not (folder / "tokenizer.json").is_file():
+        export(folder, "llama-3.2")
+    return folder
+
+
+def _positions(checkpoint: Path) -> int:
+    config: dict[str, Any] = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
+    return int(config.get("max_position_embeddings", _LONGEST))
+
+
+def _modes(task: TaskDefinition, modes: Sequence[str] | None) -> tuple[str, ...]:
+    if modes is None or task.modes == ("",):
+        return tuple(task.modes)
+    fitting = tuple(mode for mode in task.modes if mode in modes)
+    if not fitting:
+        raise InputError(f"{task.name} has the modes {', '.join(task.modes)}, not {', '.join(modes)}")
+    return fitting
+
+
+def _device(device: str) -> str:
+    if device != "auto":
+        return device
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _dtype(dtype: str, kind: str) -> str:
+    if dtype not in {"auto", "float32", "bfloat16", "float16"}:
+        raise InputError(f"--dtype {dtype}: want auto, float32, bfloat16 or float16")
+    return dtype if dtype != "auto" else ("bfloat16" if kind == "cuda" else "float32")
+
+
+def _check_needs(task: TaskDefinition) -> None:
+    if "judge" in task.needs:
+        say(f"{task.name} is judged by a language model: its definition names it")
