@@ -71,11 +71,9 @@ class Signer:
         joined = " ".join(words).encode()
         ends = np.cumsum(splitter.table.size[ids] + 1)
         starts = np.concatenate([[0], ends[: len(ids) - n]]).tolist()
-        digest = xxhash.xxh64_intdigest
-        hashes = [
-            digest(joined[start : end - 1]) for start, end in zip(starts, ends[n - 1 :].tolist(), strict=True)
-        ]
-        return np.array(hashes, np.uint64)
+        spans = map(slice, starts, (ends[n - 1 :] - 1).tolist())
+        hashes = map(xxhash.xxh64_intdigest, map(joined.__getitem__, spans))
+        return np.fromiter(hashes, np.uint64, len(ids) - n + 1)
 
     def signature(self, text: str) -> Hashes | None:
         """Return uint64[bands, rows]; nothing for a text with too few words."""
@@ -96,8 +94,8 @@ class Signer:
         np.bitwise_and(high, MERSENNE, out=low)
         np.right_shift(high, _SHIFT, out=high)
         np.add(low, high, out=low)
-        np.subtract(low, MERSENNE, out=high)  # wraps around to a large number where there is nothing to take
-        np.minimum(low, high, out=low)
+        if low.max() >= MERSENNE:
+            low[low >= MERSENNE] -= MERSENNE  # one in 2**58
         least: Hashes = low.min(axis=0)
         return least
 
