@@ -20,6 +20,7 @@ from statistics import median
 from typing import Any
 
 import torch
+from kernels import Kernels, by_kind, show
 
 from smoltrain.bundle import open_bundle
 from smoltrain.engine import Compute, Engine
@@ -28,15 +29,6 @@ from smoltrain.hyperparameters import size_named
 from smoltrain.loader import open_loader
 from smoltrain.model import build_config, build_model
 from smoltrain.parallel import World, joined
-
-KINDS = {
-    "attention": ("flash", "fmha"),
-    "matrix products": ("gemm", "nvjet", "cutlass", "matmul", "cublas"),
-    "optimizer, clipping, masters to bf16": ("multi_tensor", "adam", "foreach"),
-    "gradients added in float32": ("cudafunctor_add<float>",),
-    "cross entropy": ("liger", "cross_entropy"),
-    "compiled pointwise and norms": ("triton",),
-}
 
 
 def arguments() -> argparse.Namespace:
@@ -151,36 +143,19 @@ def profile(engine: Engine, loader: Any, asked: argparse.Namespace) -> dict[str,
     activities = [torch.profiler.ProfilerActivity.CUDA, torch.profiler.ProfilerActivity.CPU]
     with torch.profiler.profile(activities=activities) as profiler:
         row = one_step(engine, loader, asked.steps, asked.micro_batch)
-    kernels: dict[str, list[float]] = defaultdict(lambda: [0.0, 0])
+    kernels: Kernels = defaultdict(lambda: [0.0, 0])
     for event in profiler.events():
         if event.device_type == torch.autograd.DeviceType.CUDA and not event.is_user_annotation:
             kernels[event.name][0] += event.device_time_total / 1e3
             kernels[event.name][1] += 1
     total = sum(value[0] for value in kernels.values())
-    kinds: dict[str, float] = defaultdict(float)
-    for name, (milliseconds, _) in kernels.items():
-        kinds[kind_of(name)] += milliseconds
     print(f"profiled step: {row['seconds'] * 1e3:.0f} ms, kernels {total:.0f} ms")
-    for kind, milliseconds in sorted(kinds.items(), key=lambda item: -item[1]):
-        print(f"  {kind}: {milliseconds:.1f} ms, {milliseconds / total:.1%}")
-    longest = sorted(kernels.items(), key=lambda item: -item[1][0])[:30]
-    for name, (milliseconds, calls) in longest:
-        print(f"  {milliseconds:8.1f} ms {calls:5d} x {name[:110]}")
     return {
         "step_ms": row["seconds"] * 1e3,
         "kernels_ms": total,
-        "kinds_ms": dict(kinds),
-        "longest": [[name, *value] for name, value in longest],
+        "kinds_ms": by_kind(kernels),
+        "longest": show(kernels),
     }
-
-
-def kind_of(kernel: str) -> str:
-    """Return what a kernel is for, by its name."""
-    lower = kernel.lower()
-    for kind, words in KINDS.items():
-        if any(word in lower for word in words):
-            return kind
-    return "other"
 
 
 if __name__ == "__main__":

@@ -6,7 +6,9 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is missing: run `make setup-train`")
 
-from smoltrain.hyperparameters import SIZES  # noqa: E402 - after the check for torch
+from smoldata.errors import InputError  # noqa: E402 - after the check for torch
+from smoltrain.hyperparameters import SIZES  # noqa: E402
+from smoltrain.loss import summed_cross_entropy  # noqa: E402
 from smoltrain.model import (  # noqa: E402
     IGNORED,
     build_config,
@@ -115,3 +117,12 @@ def test_the_3b_config_has_the_published_parameters() -> None:
     with torch.device("meta"):
         parameters = sum(p.numel() for p in SmolLM3ForCausalLM(config).parameters())
     assert round(parameters / 1e9, 4) == 3.0751
+
+
+def test_a_torch_without_a_fused_loss_is_refused_with_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delattr(torch.nn, "LinearCrossEntropyOptions")
+    states, weight = torch.zeros(4, 8), torch.zeros(16, 8)
+    with pytest.raises(InputError, match=r"no fused cross-entropy: install torch 2\.13"):
+        summed_cross_entropy(states, weight, torch.zeros(4, dtype=torch.int64))
