@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from smoldata.console import run_command
+from smoleval import cli_run
+from smoleval.cli_ruler import app as ruler_app
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from smoleval.scores import Score
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Checkpoints in; scores out.")
+app.add_typer(ruler_app, name="ruler")
 
 
 @app.callback()
@@ -128,6 +131,9 @@ def _show(scores: "Sequence[Score]", path: Path, *, as_json: bool) -> None:
 
 def _number(score: "Score") -> str:
     return f"{score.value:.3f}" + ("" if score.stderr is None else f" ± {score.stderr:.3f}")
+
+
+cli_run.register(app)
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from smoldata.console import progress, say
 from smoldata.errors import InputError, SmolError, SourceError
@@ -46,7 +46,8 @@ _LONGEST = 32768
 class Settings:
     """How a checkpoint is asked."""
 
-    profile: Profile = "hub"
+    profile: Profile | Literal["offline"] = "hub"
+    """``offline``: real items where a package ships them, fixtures else."""
     limit: int | None = None
     """At most this many items of each subset: lighteval's first ones after its shuffle (seed 42)."""
     modes: tuple[str, ...] | None = None
@@ -69,8 +70,8 @@ def run_tasks(
     Raises :class:`InputError` for an unknown task, a folder that is no checkpoint or a task without rows in
     the profile; :class:`SourceError` where rows cannot be fetched.
     """
-    tasks = chosen(names, settings.profile)
-    job = prepare(checkpoint, tasks, build, settings, out)
+    items = chosen(names, settings)
+    job = prepare(checkpoint, items, build, settings, out)
     done, missing = split_done(job)
     for item in missing:
         _check_needs(registry()[item.task])
@@ -79,25 +80,40 @@ def run_tasks(
     return [score for item in job.items for score in read_scores(done[item])]
 
 
-def chosen(names: Sequence[str], profile: Profile) -> list[TaskDefinition]:
-    """Return the tasks asked for; of a suite or pattern, those that have rows in the profile."""
-    tasks = select(names)
-    fitting = [task for task in tasks if has_rows(task, profile)]
-    left = [task.name for task in tasks if not has_rows(task, profile)]
+def chosen(names: Sequence[str], settings: Settings) -> list[Item]:
+    """Return the tasks asked for, in their modes, each with its profile.
+
+    Of a suite or a pattern those without rows in the profile are left out, visibly; asked for by name they
+    are an error.
+    """
+    items: list[Item] = []
+    left: list[str] = []
+    for task in select(names):
+        profile = profile_of(task, settings.profile)
+        if profile is None:
+            left.append(task.name)
+        else:
+            items += [Item(task.name, mode, profile) for mode in _modes(task, settings.modes)]
     plain = [name for name in left if name in names]
-    if plain or not fitting:
+    if plain or not items:
         raise InputError(
-            f"{', '.join(plain or left)}: no rows in the profile {profile}; "
-            "see `smoleval tasks` for what each task has"
+            f"{', '.join(plain or left)}: no rows in the profile {settings.profile}; "
+            "`smoleval tasks` says what each task has"
         )
     if left:
-        say(f"left out, no rows in the profile {profile}: {', '.join(left)}")
-    return fitting
+        say(f"left out, no rows in the profile {settings.profile}: {', '.join(left)}")
+    return items
+
+
+def profile_of(task: TaskDefinition, wanted: Profile | Literal["offline"]) -> Profile | None:
+    """Return where a task's rows come from; None where the profile has none."""
+    known: tuple[Profile, ...] = ("packaged", "fixture") if wanted == "offline" else (wanted,)
+    return next((profile for profile in known if has_rows(task, profile)), None)
 
 
 def prepare(
     checkpoint: Path,
-    tasks: Sequence[TaskDefinition],
+    items: Sequence[Item],
     build: Path,
     settings: Settings,
     out: Path | None = None,
@@ -108,7 +124,6 @@ def prepare(
     device = _device(settings.device)
     kind = device.partition(":")[0]
     scores = out or scores_folder(checkpoint, build)
-    items = [Item(task.name, mode) for task in tasks for mode in _modes(task, settings.modes)]
     return Job(
         checkpoint=str(checkpoint),
         label=label_of(checkpoint),
@@ -117,7 +132,6 @@ def prepare(
         tokenizer=str(tokenizer),
         tokenizer_sha256=tokenizer_digest,
         items=tuple(items),
-        profile=settings.profile,
         packages=str(build / "eval" / "packages"),
         scores=str(scores),
         details=str(scores.parent / "score-details"),
@@ -141,7 +155,7 @@ def split_done(job: Job) -> tuple[dict[Item, Path], list[Item]]:
     for item in job.items:
         task = registry()[item.task]
         known = recorded(folder, checkpoint_sha256=job.checkpoint_sha256, task=item.task, mode=item.mode)
-        data = load_data(task, job.profile, Path(job.packages)).sha256 if known else ""
+        data = load_data(task, item.profile, Path(job.packages)).sha256 if known else ""
         same = [scores for scores in known if is_same(scores, job, item, task, data)]
         if same:
             done[item] = score_path(folder, same[0])
@@ -159,13 +173,14 @@ def run_job(job: Job) -> dict[Item, Path]:
             answer = json.loads(line)
             if "error" in answer:
                 raise _KINDS.get(answer["kind"], SmolError)(answer["error"])
-            found[Item(answer["task"], answer["mode"])] = Path(answer["path"])
+            item = Item(**answer["item"])
+            found[item] = Path(answer["path"])
             if answer["truncated"]:
                 say(
-                    f"{answer['task']}: {answer['truncated']:,} prompts were longer than "
+                    f"{item.task}: {answer['truncated']:,} prompts were longer than "
                     f"{job.max_length:,} tokens and lost their beginning"
                 )
-            advance(1, answer["task"])
+            advance(1, item.task)
         code = process.wait()
     if len(found) < len(job.items):
         raise SmolError(
@@ -182,25 +197,25 @@ _KINDS: Mapping[str, type[SmolError]] = {"InputError": InputError, "SourceError"
 @contextmanager
 def _child(job: Job) -> Iterator[subprocess.Popen[str]]:
     """Start the child, hand it the job, and end it with this block."""
-    environment = os.environ | _quiet() | ({} if job.profile == "hub" else _OFFLINE)
+    environment = (
+        os.environ | _quiet() | ({} if any(item.profile == "hub" for item in job.items) else _OFFLINE)
+    )
     command = [sys.executable, "-m", "smoleval.launcher"]
     with interrupts_held_back():
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
     assert process.stdin is not None
+    assert process.stdout is not None
     try:
-        process.stdin.write(json.dumps(job.as_json()) + "\n")
-        process.stdin.flush()
+        process.stdin.write(json.dumps(job.as_json()))
+        process.stdin.close()
         yield process
     finally:
-        # Its standard input closes: the child ends when it sees that.
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                pipe.close()
         if process.poll() is None:
             process.kill()
         process.wait()
+        process.stdout.close()
 
 
 def _quiet() -> dict[str, str]:

@@ -23,10 +23,11 @@ _DECIDING_CODE = ("lightmodel.py", "generate.py", "pipeline.py", "loading.py")
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A task in a mode."""
+    """A task in a mode, on the rows of a profile."""
 
     task: str
     mode: str
+    profile: Profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,6 @@ class Job:
     tokenizer_sha256: str
     """Empty where the checkpoint's own is used."""
     items: tuple[Item, ...]
-    profile: Profile
     packages: str
     scores: str
     """Folder of score files."""
@@ -118,7 +118,7 @@ def score_rows(
             stderr=one.stderr,
             items=one.items,
             task_version=task.task_version,
-            data_profile=job.profile,
+            data_profile=item.profile,
             data_revision=revision,
             data_sha256=data_sha256,
             checkpoint=job.label,
@@ -140,6 +140,14 @@ def details_path(score_file: Path, scores: Path, details: Path) -> Path:
 def is_same(scores: Sequence[Score], job: Job, item: Item, task: TaskDefinition, data_sha256: str) -> bool:
     """Tell whether recorded scores are what this job would compute for a task."""
     first = scores[0]
-    asked = (item.mode, task.task_version, job.profile, data_sha256, engine(), job.settings(), code_version())
+    asked = (
+        item.mode,
+        task.task_version,
+        item.profile,
+        data_sha256,
+        engine(),
+        job.settings(),
+        code_version(),
+    )
     seen = (first.mode, first.task_version, first.data_profile, first.data_sha256, first.engine)
     return (*seen, first.settings, first.code_version) == asked

@@ -1,15 +1,13 @@
 """The child process of an evaluation: a job on standard input -> score files; a line of JSON for each.
 
 Run as ``python -m smoleval.launcher`` by :mod:`smoleval.engine`, which sets the environment (offline unless
-rows come from the hub). Standard input stays open as long as the parent lives; when it closes, this process
-ends, so a killed parent leaves no orphan. A task's details are written before its scores: a score file says
-that the task is done.
+rows come from the hub). It ends with its parent. A task's details are written before its scores: a score file
+says that the task is done.
 """
 
 import json
 import os
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict
@@ -18,6 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from smoldata.errors import SmolError
+from smoldata.workers import watch_parent
 from smoleval.data import load_data
 from smoleval.definition import TaskDefinition, registry
 from smoleval.job import Item, Job, details_path, score_rows
@@ -31,16 +30,13 @@ _FAILED = 3
 
 def main() -> None:
     """Read the job, run its items in order, say after each what was written."""
-    line = sys.stdin.readline()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    job = Job.from_json(json.loads(line))
+    watch_parent()
+    job = Job.from_json(json.load(sys.stdin))
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     try:
         with _libraries_print_elsewhere(), TemporaryDirectory(prefix="smoleval-") as work:
             for item, path, truncated in _run(job, work):
-                _say(
-                    answers, {"task": item.task, "mode": item.mode, "path": str(path), "truncated": truncated}
-                )
+                _say(answers, {"item": asdict(item), "path": str(path), "truncated": truncated})
     except SmolError as error:
         _say(answers, {"error": str(error), "kind": type(error).__name__})
         sys.exit(_FAILED)
@@ -49,13 +45,6 @@ def main() -> None:
 def _say(answers: Any, value: dict[str, Any]) -> None:
     answers.write(json.dumps(value) + "\n")
     answers.flush()
-
-
-def _end_with_parent() -> None:
-    # Not sys.stdin: a thread that waits in it would hold its lock while the interpreter shuts down.
-    while os.read(0, 1):
-        pass
-    os._exit(_FAILED)
 
 
 @contextmanager
@@ -73,7 +62,7 @@ def _run(job: Job, work: str) -> Iterator[tuple[Item, Path, int]]:
     model = load(job)
     for item in job.items:
         task = registry()[item.task]
-        data = load_data(task, job.profile, Path(job.packages))
+        data = load_data(task, item.profile, Path(job.packages))
         outcome = evaluate(model, task, data, mode=item.mode, limit=job.limit, work=work)
         yield item, _save(job, item, task, data.sha256, data.revision, outcome), outcome.truncated
 
