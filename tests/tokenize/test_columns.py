@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smoltok.columns import as_numpy, int64s, repeated, strings
+from smoltok.columns import as_numpy, int64s, repeated, strings, taken
 
 integers = st.integers(-(2**63), 2**63 - 1)
 
@@ -34,3 +34,16 @@ def test_columns_made_of_buffers_are_arrow_s(values: list[str], times: int) -> N
     assert strings(values).to_pylist() == values
     assert repeated("é", times).to_pylist() == ["é"] * times
     assert int64s(np.arange(times)[::-1]).to_pylist() == list(range(times))[::-1]
+
+
+@given(values=st.lists(st.text(max_size=8), max_size=8), data=st.data())
+def test_taking_is_arrow_s_own(values: list[str], data: st.DataObject) -> None:
+    skip = data.draw(st.integers(0, len(values)))
+    column = pa.array(["before", *values], pa.string()).slice(1 + skip)
+    rows = data.draw(st.lists(st.integers(0, len(column) - 1), max_size=9) if len(column) else st.just([]))
+    assert taken(column, np.array(rows, np.int64)).equals(column.take(pa.array(rows, pa.int64())))
+
+
+def test_taking_keeps_nulls() -> None:
+    column = pa.array(["a", None, "b"])
+    assert taken(column, np.array([2, 1], np.int64)).to_pylist() == ["b", None]

@@ -1,8 +1,9 @@
-"""Python and NumPy values → Arrow arrays and back, without ``pa.array``.
+"""Python and NumPy values → Arrow arrays and back, without ``pa.array`` and ``pyarrow.compute``.
 
 Where pandas is installed, the first ``pa.array`` or ``pa.scalar`` imports it, to ask whether it was given one
 of its series (NumPy's ``asarray`` of a column does the same): 0.5 to 1.3 s, many times what a small build
-takes. Arrays over buffers ask nobody.
+takes. The first ``take`` or ``cast`` imports ``pyarrow.compute``, which wraps 286 functions: 0.1 s. Arrays
+over buffers ask nobody.
 """
 
 from collections.abc import Sequence
@@ -49,3 +50,20 @@ def strings(values: Sequence[str]) -> Any:
     ends = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
     buffers = [None, pa.py_buffer(ends), pa.py_buffer(b"".join(encoded))]
     return pa.Array.from_buffers(pa.string(), len(encoded), buffers)
+
+
+def taken(column: Any, rows: NDArray[np.int64]) -> Any:
+    """Return the strings of an Arrow array at ``rows``, in that order; rows may repeat.
+
+    Cost: 10 ns and 16 bytes of memory a byte taken: for the names of a batch.
+    """
+    if column.null_count:
+        return column.take(int64s(rows))
+    ends = np.frombuffer(column.buffers()[1], np.int32)[column.offset : column.offset + len(column) + 1]
+    lengths = np.diff(ends)[rows]
+    bounds = np.zeros(len(rows) + 1, np.int64)
+    np.cumsum(lengths, out=bounds[1:])
+    places = np.repeat(ends[:-1][rows] - bounds[:-1], lengths) + np.arange(bounds[-1])
+    data = np.frombuffer(column.buffers()[2] or b"", np.uint8)[places]
+    buffers = [None, pa.py_buffer(bounds.astype(np.int32)), pa.py_buffer(data)]
+    return pa.Array.from_buffers(pa.string(), len(rows), buffers)

@@ -13,7 +13,7 @@ import numpy as np
 
 from smoldata.errors import IntegrityError
 from smoldata.files import xxh3_128
-from smoltok.columns import int64s
+from smoltok.columns import taken
 from smoltok.encoding import encode_flat, end_documents, has_seams
 from smoltok.manifest import ShardRow
 from smoltok.ordering import FILE_ORDER, DocumentOrder
@@ -120,9 +120,10 @@ def _add(texts: Texts, sides: _Sides) -> None:
         whole = len(rows) == len(every)
         chosen = every if whole else [every[row] for row in rows]
         ids, ends = end_documents(encode_flat(chosen, tokenizer=tokenizer), tokenizer)
-        names = texts.names if whole else texts.names.take(int64s(np.array(rows, np.int64)))
-        side.writer.append(Batch(ids, ends, names, np.array(rows, np.int64) + texts.first_row))
-        side.text_bytes += int(text_bytes[rows].sum())
+        places = np.array(rows, np.int64)
+        names = texts.names if whole else taken(texts.names, places)
+        side.writer.append(Batch(ids, ends, names, places + texts.first_row))
+        side.text_bytes += int(text_bytes[places].sum())
         side.text_characters += sum(map(len, chosen))
 
 

@@ -112,7 +112,8 @@ class ShardWriter:
         self._digest = BlockDigest()
         self._file: BinaryIO = ds_file.open("wb")
         self._docs: Any = pq.ParquetWriter(docs_file, docs_schema(origin), compression="zstd")
-        self._pending: list[Any] = []
+        self._held: list[tuple[Any, tuple[NDArray[np.int64], ...]]] = []
+        self._held_rows = 0
 
     def __enter__(self) -> Self:
         """Return the writer."""
@@ -140,7 +141,7 @@ class ShardWriter:
 
     def finish(self) -> None:
         """Write what is still held."""
-        self._flush(1)
+        self._flush(self._held_rows)
 
     def index(self) -> bytes:
         """Return the bytes of ``.ds.index``."""
@@ -156,21 +157,25 @@ class ShardWriter:
         self._file.write(data)
 
     def _describe(self, names: Any, *columns: NDArray[np.int64]) -> None:
-        """Hold rows of ``.docs.parquet``, and write them when they fill a row group."""
-        begin, ends, rows, offset = map(int64s, columns)
-        files = repeated(self._origin.file, len(rows))
-        schema = docs_schema(self._origin)
-        self._pending.append(pa.Table.from_arrays([begin, ends, names, files, rows, offset], schema=schema))
-        self._flush(_DOCS_ROWS)
+        """Hold rows of ``.docs.parquet`` (begin, end, row, offset); write them when they fill a row group."""
+        self._held.append((names, columns))
+        self._held_rows += len(names)
+        if self._held_rows >= _DOCS_ROWS:
+            self._flush(self._held_rows - self._held_rows % _DOCS_ROWS)
 
-    def _flush(self, least: int) -> None:
-        held = sum(table.num_rows for table in self._pending)
-        if held < least or not held:
+    def _flush(self, count: int) -> None:
+        """Write so many of the held rows, in one piece: how they were batched must not show in the bytes."""
+        if not count:
             return
-        table = pa.concat_tables(self._pending)
-        whole = held - held % _DOCS_ROWS if least > 1 else held
-        self._docs.write_table(table.slice(0, whole), row_group_size=_DOCS_ROWS)
-        self._pending = [table.slice(whole)]
+        names = pa.concat_arrays([names for names, _ in self._held])
+        columns = [np.concatenate(parts) for parts in zip(*(parts for _, parts in self._held), strict=True)]
+        begin, end, row, offset = (int64s(column[:count]) for column in columns)
+        files = repeated(self._origin.file, count)
+        arrays = [begin, end, names.slice(0, count), files, row, offset]
+        table = pa.Table.from_arrays(arrays, schema=docs_schema(self._origin))
+        self._docs.write_table(table, row_group_size=_DOCS_ROWS)
+        self._held = [(names.slice(count), tuple(column[count:] for column in columns))]
+        self._held_rows -= count
 
 
 class ShufflingWriter(ShardWriter):
@@ -205,10 +210,10 @@ class ShufflingWriter(ShardWriter):
         entries = arrange(np.concatenate(self._ends), self._origin.order)
         ends = np.cumsum(entries.length)
         self._gather(entries)
-        names = pa.chunked_array(self._names, pa.string()).take(int64s(entries.document))
+        names = pa.concat_arrays(self._names).take(int64s(entries.document))
         rows = np.concatenate(self._rows)[entries.document]
         self._describe(names, ends - entries.length, ends, rows, entries.offset)
-        self._flush(1)
+        self._flush(self._held_rows)
         self._ends, self.tokens = [ends], int(ends[-1])
         self.documents = len(np.unique(entries.document))
 
