@@ -9,7 +9,7 @@ import torch
 from smoltrain.model import load_model
 from smoltrain.post.counting import Counter
 from smoltrain.post.data import RowsData
-from smoltrain.post.measure import heldout, read_conversations, wins
+from smoltrain.post.measure import heldout, long_context, read_conversations, wins
 from smoltrain.post.recipe import load_rows_recipe
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -61,3 +61,29 @@ def test_a_row_that_is_cut_away_counts_for_nothing(
     counter = Counter(tokenizer, load_rows_recipe("sft"))
     assert heldout(load_model(base).eval(), given, counter, max_length=8) == []
     assert math.isfinite(heldout(load_model(base).eval(), given, counter)[0].loss)
+
+
+def test_long_context_is_the_loss_of_the_last_half_of_joined_conversations(
+    base: Path, rows: dict[str, RowsData], tokenizer: Path
+) -> None:
+    model = load_model(base).eval()
+    counter = Counter(tokenizer, load_rows_recipe("sft"))
+    given = read_conversations(rows["sft"].train, "messages")
+    found = long_context(model, given, counter, 250, count=1)
+    parts = counter.masks(given)
+    ids = [token for part, _ in parts for token in part][:250]
+    begins = [n for part, _ in parts for n in range(len(part))][:250]
+    kept = [bool(one) for _, mask in parts for one in mask][:250]
+    wanted = [kept[n] and n >= 125 and begins[n] > 0 for n in range(250)]
+    logs = direct(model, ids, wanted)
+    assert (found["length"], found["rows"], found["tokens"]) == (250, 1, len(logs))
+    assert found["loss"] == pytest.approx(-sum(logs) / len(logs), abs=1e-5)
+    near: list[float] = []
+    end = 0
+    for part, mask in parts:
+        begin, end = end, end + len(part)
+        inside = [bool(one) and 125 <= begin + n < 250 and n > 0 for n, one in enumerate(mask)]
+        near += direct(model, part, inside) if any(inside) else []
+    assert found["alone"] == pytest.approx(-sum(near) / len(near), abs=1e-5)
+    assert found["alone"] != found["loss"]
+    assert long_context(model, given, counter, 10**6) == {}

@@ -58,7 +58,7 @@ def test_from_base_to_merge_stopped_and_gone_on_with(
     assert (asked.run / "merged" / "tokenizer.json").is_file()
     _check_merge(asked.run)
     shares = [one["soup_weight"] for one in facts["sweep"]]
-    assert shares == ["1/1", "19/20", "9/10", "4/5", "1/2"]
+    assert shares == ["0/1", "1/4", "1/2", "3/4", "9/10", "19/20", "1/1"]
     at_nine = next(one for one in facts["sweep"] if one["soup_weight"] == "9/10")
     assert at_nine["heldout"] == facts["measures"]["merged"]["heldout"]
     assert {one["mode"] for one in at_nine["heldout"]} == {"no_think", "think"}
@@ -88,7 +88,7 @@ def _check_merge(run: Path) -> None:
 def _check_page(path: Path, facts: dict[str, Any]) -> None:
     page = path.read_text(encoding="utf-8")
     assert page == render_page(facts)
-    assert page.count("<svg") == 5
+    assert page.count("<svg") == 6
     assert not re.search(r"<script|src=|https?://(?!www\.w3\.org)", page)
     for name in ("mid", "sft", "apo"):
         assert f"{facts['phases'][name]['log'][0]['loss']:.4f}" in page

@@ -3,6 +3,7 @@
 import math
 from collections import Counter as Multiset
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +157,25 @@ def test_adapters_end_up_in_the_weights(
     assert load_model(one.final).config.eos_token_id == 258
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="says what is missing on a machine without CUDA")
-def test_four_bits_without_cuda_are_refused() -> None:
-    with pytest.raises(InputError, match="CUDA device and bitsandbytes"):
+@pytest.mark.skipif(bool(find_spec("bitsandbytes")), reason="says what is missing without bitsandbytes")
+def test_four_bits_without_bitsandbytes_are_refused() -> None:
+    with pytest.raises(InputError, match="pip install bitsandbytes"):
         Adapter(four_bits=True).quantization()
+
+
+@pytest.mark.skipif(not find_spec("bitsandbytes"), reason="needs bitsandbytes (pip install bitsandbytes)")
+def test_four_bits_are_merged_into_the_base_as_it_was(
+    base: Path, rows: dict[str, RowsData], tokenizer: Path, tmp_path: Path
+) -> None:
+    adapter = Adapter(rank=2, alpha=4, four_bits=True)
+    one = replace(job("sft", base, rows, tokenizer, tmp_path, steps=2), adapter=adapter)
+    assert type(make_trainer(one).model.model.model.layers[0].mlp.up_proj.base_layer).__name__ == "Linear4bit"
+    run_phase(one)
+    before, after = weights(base), weights(one.final)
+    assert before.keys() == after.keys()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed
+    for name in changed:  # rounding to 4 bits would change all ranks
+        assert "_proj" in name
+        assert torch.linalg.matrix_rank(after[name] - before[name], rtol=1e-3) <= 2
+    assert load_model(one.final).config.eos_token_id == 258

@@ -16,7 +16,7 @@ LOSSES = {"apo_zero": "apo_zero", "apo_down": "apo_down", "dpo": "sigmoid"}
 BuildOption = Annotated[Path, typer.Option(help="The build folder.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 ProfileOption = Annotated[str, typer.Option(help="sample (offline) or hub (the published dataset).")]
-PresetOption = Annotated[str, typer.Option(help="tiny, or the published schedules: blog, recipe.")]
+PresetOption = Annotated[str, typer.Option(help="tiny or small, or the published schedules: blog, recipe.")]
 RowsOption = Annotated[
     Path | None, typer.Option(help="A folder of Parquet rows in the hub's layout, instead of the profile's.")
 ]

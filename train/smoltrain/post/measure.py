@@ -2,10 +2,12 @@
 
 Each conversation is read alone, without a cache, through :mod:`smoltrain.model`. The loss is the mean of
 -ln p over trained tokens, in nats. A pair is won when the mean ln p of the chosen answer's tokens is the
-higher one: lengths then don't decide. Cost: one forward pass a conversation.
+higher one: lengths then don't decide. Long context: conversations one after the other, without masks between
+them, up to the longest row of training; the loss in its last half, beside that of the same tokens read alone,
+says what the model makes of what lies far back. Cost: one forward pass a conversation, and the long rows.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +17,9 @@ import pyarrow.parquet as pq
 from smoltrain.post.counting import Counter
 from smoltrain.post.recipe import Mode, RowsRecipe
 from smoltrain.post.schemas import Conversation, Message
+
+VERSION = 2
+"""Of what is measured: another one makes kept measures stale."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +122,63 @@ def wins(
     return found
 
 
+def long_context(
+    model: Any, rows: Sequence[Conversation], counter: Counter, length: int, count: int = 4
+) -> dict[str, Any]:
+    """Return the loss of trained tokens in the last half of rows of ``length`` tokens, and of the same alone.
+
+    ``count`` rows at most, of whole conversations joined. Empty when the conversations don't fill one row.
+    """
+    joined, alone = list[float](), list[float]()
+    made = 0
+    part: list[tuple[list[int], Any]] = []
+    for one in _one_by_one(rows, counter):
+        part.append(one)
+        if sum(len(ids) for ids, _ in part) >= length:
+            made += 1
+            far, near = _far_and_near(model, part, length)
+            joined += far
+            alone += near
+            part = []
+        if made == count:
+            break
+    if not joined:
+        return {}
+    means = {"loss": sum(joined) / len(joined), "alone": sum(alone) / len(alone)}
+    return {"length": length, "rows": made, "tokens": len(joined)} | means
+
+
+def _one_by_one(rows: Sequence[Conversation], counter: Counter) -> Iterator[tuple[list[int], Any]]:
+    for begin in range(0, len(rows), 64):
+        yield from counter.masks(rows[begin : begin + 64])
+
+
+def _far_and_near(
+    model: Any, part: list[tuple[list[int], Any]], length: int
+) -> tuple[list[float], list[float]]:
+    """Return losses in the last half of a joined row, and of the same tokens in their conversations alone."""
+    import numpy as np
+
+    ids = [token for one, _ in part for token in one][:length]
+    mask = np.concatenate([mask for _, mask in part])[:length]
+    begins = np.concatenate([np.arange(len(one)) for one, _ in part])[:length]
+    mask = mask & (np.arange(length) >= length // 2) & (begins > 0)  # a first token has no near context
+    return _masked(model, ids, mask, np.arange(length)), _masked(model, ids, mask, begins)
+
+
+def _masked(model: Any, ids: list[int], mask: Any, positions: Any) -> list[float]:
+    """Return -ln p of masked tokens; documents are kept apart where positions restart."""
+    import torch
+
+    from smoltrain.model import token_losses
+
+    device = next(model.parameters()).device
+    line = torch.tensor(ids, device=device)[None]
+    wanted, places = (torch.from_numpy(array).to(device)[None] for array in (mask, positions))
+    losses = token_losses(model, line[:, :-1], places[:, :-1], line[:, 1:], wanted[:, 1:])
+    return [float(loss) for loss in losses.tolist()]
+
+
 def _modes(rows: Sequence[Conversation]) -> list[Mode]:
     return sorted({row.mode for row in rows})
 
@@ -141,6 +203,12 @@ def measure(
     model = model.to("cuda") if torch.cuda.is_available() else model
     conversations = read_conversations(sft[1], "messages", limit)
     chosen, rejected = (read_conversations(apo[1], side, limit) for side in ("chosen", "rejected"))
-    losses = heldout(model, conversations, Counter(tokenizer, sft[0]), max_length)
+    counter = Counter(tokenizer, sft[0])
+    losses = heldout(model, conversations, counter, max_length)
+    everything = read_conversations(sft[1], "messages")
     pairs = wins(model, chosen, rejected, Counter(tokenizer, apo[0]), max_length)
-    return {"heldout": [asdict(one) for one in losses], "wins": [asdict(one) for one in pairs]}
+    return {
+        "heldout": [asdict(one) for one in losses],
+        "wins": [asdict(one) for one in pairs],
+        "long": long_context(model, everything, counter, max_length),
+    }

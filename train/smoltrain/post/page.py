@@ -5,6 +5,7 @@ Cost: about 0.2 s.
 """
 
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from html import escape
 from importlib import resources
 from pathlib import Path
@@ -14,6 +15,10 @@ from smoldata.files import write_atomic
 from smolmix.report_figures import curves
 
 PAGE = "post.html"
+_LONG = (
+    "Long context: loss in the last half of rows of {length:,} tokens, conversations joined without masks; "
+    "and of the same tokens with each conversation alone."
+)
 _TITLES = {"mid": "Mid-training", "sft": "SFT", "apo": "APO"}
 
 
@@ -42,7 +47,7 @@ def render_page(facts: Mapping[str, Any]) -> str:
 def _phase(name: str, phase: Mapping[str, Any]) -> str:
     log = phase["log"]
     losses = [(line["step"], line["loss"]) for line in log]
-    parts = [f"<h2>{_TITLES.get(name, escape(name))}</h2>", _rows(phase["rows"])]
+    parts = [f"<h2>{_TITLES.get(name, escape(name))}</h2>", _rows(phase["rows"]), _cap(phase["cap"])]
     parts.append(_figure(curves(f"loss-{name}", f"{name}: loss by step", "step", {"loss": losses})))
     columns = ["step", "loss", "learning_rate"]
     if any("rewards/chosen" in line for line in log):
@@ -63,6 +68,13 @@ def _rows(modes: Mapping[str, Mapping[str, int]]) -> str:
     return _table("Rows", heads, cells)
 
 
+def _cap(cap: Mapping[str, int]) -> str:
+    return (
+        f"<p>Longest: {cap['longest']:,} tokens; cap: {cap['max_length']:,}. {cap['over']:,} of "
+        f"{cap['rows']:,} rows are longer and lose {cap['tokens_cut']:,} of {cap['tokens']:,} tokens.</p>"
+    )
+
+
 def _measures(measures: Mapping[str, Any]) -> str:
     losses: dict[str, list[tuple[float, float]]] = {}
     cells = []
@@ -71,29 +83,45 @@ def _measures(measures: Mapping[str, Any]) -> str:
             losses.setdefault(part["mode"], []).append((number, part["loss"]))
             rate = next((wins for wins in one["wins"] if wins["mode"] == part["mode"]), None)
             won = f"{rate['won']} of {rate['pairs']}" if rate else ""
-            cells.append(
-                [
-                    name,
-                    part["mode"],
-                    _cell(part["loss"]),
-                    f"{part['tokens']:,}",
-                    won,
-                    _cell(rate and rate["margin"]),
-                ]
-            )
+            margin = _cell(rate and rate["margin"])
+            far = one.get("long") or {}
+            cells.append([name, part["mode"], _cell(part["loss"]), f"{part['tokens']:,}", won, margin])
+            cells[-1] += [_cell(far.get("loss")), _cell(far.get("alone"))]
     heads = ["checkpoint", "mode", "held-out loss", "tokens", "pairs won", "margin"]
+    heads += ["long context", "same alone"]
     names = list(measures)
     picture = curves("heldout", "Held-out loss after each step", "", losses, names) if losses else ""
     shown = f"{_figure(picture)}\n" if picture else "<p>No rows are held out.</p>\n"
-    return f"<h2>After each step</h2>\n{shown}{_table('Held-out rows and pairs', heads, cells)}"
+    length = next((one["long"]["length"] for one in measures.values() if one.get("long")), None)
+    about = f"<p>{_LONG.format(length=length)}</p>\n" if length else ""
+    return f"<h2>After each step</h2>\n{shown}{about}{_table('Held-out rows and pairs', heads, cells)}"
 
 
 def _sweep(sweep: Sequence[Mapping[str, Any]]) -> str:
-    cells = [
-        [one["soup_weight"], part["mode"], _cell(part["loss"])] for one in sweep for part in one["heldout"]
-    ]
-    about = "<p>Shares of the APO soup; the rest is the mid-training checkpoint.</p>"
-    return f"<h2>Merge weight</h2>\n{about}\n{_table('Sweep', ['soup', 'mode', 'held-out loss'], cells)}"
+    lines: dict[str, list[tuple[float, float]]] = {}
+    cells = []
+    for one in sweep:
+        share = float(Fraction(one["soup_weight"]))
+        far = one.get("long") or {}
+        losses = {part["mode"]: part["loss"] for part in one["heldout"]}
+        losses |= {"long context": far["loss"]} if far else {}
+        for name, loss in losses.items():
+            lines.setdefault(name, []).append((share, loss))
+        won = {wins["mode"]: f"{wins['won']} of {wins['pairs']}" for wins in one["wins"]}
+        cells += [
+            [
+                one["soup_weight"],
+                part["mode"],
+                _cell(part["loss"]),
+                won.get(part["mode"], ""),
+                _cell(far.get("loss")),
+            ]
+            for part in one["heldout"]
+        ]
+    about = "<p>Shares of the APO soup; the rest is the mid-training checkpoint. Published: 9/10.</p>"
+    picture = _figure(curves("sweep", "Held-out loss by the soup's share", "share", lines)) if lines else ""
+    heads = ["soup", "mode", "held-out loss", "pairs won", "long context"]
+    return f"<h2>Merge weight</h2>\n{about}\n{picture}\n{_table('Sweep', heads, cells)}"
 
 
 def _figure(svg: str) -> str:

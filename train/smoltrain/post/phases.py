@@ -56,11 +56,17 @@ _TINY = {
     "apo": replace(_BLOG["apo"], learning_rate=1e-3, max_length=512, batch=2, steps=8, max_grad_norm=1.0),
 }
 """Ours: for the tiny model of `make train`, in minutes on two cores."""
+_SMALL = {
+    "mid": replace(_BLOG["mid"], learning_rate=3e-4, max_length=4096, batch=8, max_grad_norm=1.0),
+    "sft": replace(_BLOG["sft"], learning_rate=3e-4, max_length=4096, batch=8, max_grad_norm=1.0),
+    "apo": replace(_BLOG["apo"], learning_rate=2e-5, max_length=2048, batch=16, max_grad_norm=1.0),
+}
+"""Ours: for about 100M weights and the sample on one GPU, in minutes."""
 
 
 def phase_named(name: str, preset: str = "blog") -> Phase:
-    """Return a phase (``mid``, ``sft``, ``apo``) of a preset (``blog``, ``recipe``, or ``tiny``)."""
-    presets = {"blog": _BLOG, "recipe": _PUBLISHED, "tiny": _TINY}
+    """Return a phase (``mid``, ``sft``, ``apo``) of a preset (``blog``, ``recipe``, ``tiny``, ``small``)."""
+    presets = {"blog": _BLOG, "recipe": _PUBLISHED, "tiny": _TINY, "small": _SMALL}
     if preset not in presets or name not in _PUBLISHED:
         raise InputError(
             f"there is no phase {name!r} in a preset {preset!r}; phases are {', '.join(_PUBLISHED)}, "

@@ -36,7 +36,8 @@ from smoltrain.post.trainer import Job, read_facts, run_phase, whole_checkpoints
 FACTS = "post.json"
 SOUP_WEIGHT = Fraction(9, 10)
 """Share of the APO soup in the final merge; the rest is the mid-training checkpoint (blog)."""
-SWEEP = tuple(Fraction(part, 20) for part in (20, 19, 18, 16, 10))
+SWEEP = tuple(Fraction(part, 20) for part in (0, 5, 10, 15, 18, 19, 20))
+"""Shares of the soup that are tried; 0 is the mid-training checkpoint, 1 the soup."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,11 +223,12 @@ def _facts(
         return _measured(asked, checkpoint, rows, recipes, tokenizer, longest)
 
     sweep = []
+    known = {Fraction(0): results["mid"], Fraction(1): results["soup"], SOUP_WEIGHT: results["merged"]}
     for weight in SWEEP:
-        folder = merge(
-            _mixed(results, weight), asked.run / "sweep" / fraction_text(weight).replace("/", "of")
-        )
-        sweep.append({"soup_weight": fraction_text(weight), **measured(folder)})
+        name = fraction_text(weight)
+        mixed = asked.run / "sweep" / name.replace("/", "of")
+        folder = known.get(weight) or merge(_mixed(results, weight), mixed)
+        sweep.append({"soup_weight": name, **measured(folder)})
     return {
         "format_version": 1,
         "preset": asked.preset,
@@ -247,11 +249,11 @@ def _measured(
     longest: int,
 ) -> dict[str, Any]:
     """Measure a checkpoint, or read what was measured with the same inputs."""
-    from smoltrain.post.measure import measure
+    from smoltrain.post.measure import VERSION, measure
 
     weights = [xxh3_128(path) for path in sorted(checkpoint.glob("model*.safetensors"))]
     inputs = [rows[name].facts["input_hash"] for name in ("sft", "apo")]
-    key = digest_values(weights, inputs, asked.measured_rows, longest)
+    key = digest_values(VERSION, weights, inputs, asked.measured_rows, longest)
     path = asked.run / "measures" / f"{key}.json"
     if path.is_file():
         kept: dict[str, Any] = json.loads(path.read_bytes())

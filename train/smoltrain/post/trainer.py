@@ -19,7 +19,7 @@ from typing import Any
 from smoldata.errors import InputError, TrainingError
 from smoldata.files import digest_values, write_json, xxh3_128
 from smoltrain.folders import atomic_folder, discard, remove_unfinished
-from smoltrain.post.adapters import Adapter
+from smoltrain.post.adapters import Adapter, merged_weights
 from smoltrain.post.data import RowsData
 from smoltrain.post.lengths import cap_facts
 from smoltrain.post.phases import Phase
@@ -315,7 +315,7 @@ def _save(trainer: Any, job: Job, team: Team) -> None:
     gathered = trainer.accelerator.get_state_dict(trainer.model) if team.size > 1 else None
     if not team.first:
         return
-    model = model.merge_and_unload() if job.adapter else model
+    model = merged_weights(model, job.adapter, job.start) if job.adapter else model
     kind = stored_type(job.start)
     model.config.dtype = kind
     weights = {name: tensor.to(kind) for name, tensor in (gathered or model.state_dict()).items()}
