@@ -118,6 +118,11 @@ STEPS: dict[str, StepSpec] = {
         "adds the score of an encoder's regression head",
         group="train",
     ),
+    "embedding_score": StepSpec(
+        "smoldata.scoring.steps:embedding_score",
+        "adds the score of a head over the mean of an encoder's tokens (FineWeb2-HQ)",
+        group="train",
+    ),
     "fasttext_score": StepSpec(
         "smoldata.scoring.steps:fasttext_score", "adds a fastText label's probability"
     ),

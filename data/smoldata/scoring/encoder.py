@@ -31,6 +31,8 @@ class Encoder:
     tokenizer: Any
     device: str
     max_length: int
+    head: tuple[Any, ...] | None = None
+    """Weight and bias of two layers over the mean of the tokens (:mod:`smoldata.scoring.pooled`)."""
 
     def scores(self, texts: Sequence[str], batch: int = BATCH) -> list[float]:
         """Return the score of each text, in their order."""
@@ -60,9 +62,22 @@ class Encoder:
             tokens[row, : len(one)] = torch.tensor(one)
             mask[row, : len(one)] = 1
         with torch.inference_mode():
-            out = self.model(input_ids=tokens.to(self.device), attention_mask=mask.to(self.device))
-        scores: list[float] = out.logits.float().squeeze(-1).cpu().tolist()
+            mask = mask.to(self.device)
+            out = self.model(input_ids=tokens.to(self.device), attention_mask=mask)
+            values = out.logits.float() if self.head is None else _over_mean(out, mask, self.head)
+        scores: list[float] = values.squeeze(-1).cpu().tolist()
         return scores
+
+
+def _over_mean(out: Any, mask: Any, head: tuple[Any, ...]) -> Any:
+    """Return the probabilities of a head over the mean of the last hidden states, [batch, 1] float32."""
+    import torch
+
+    shown = mask.unsqueeze(-1).float()
+    mean = (out.last_hidden_state.float() * shown).sum(1) / shown.sum(1).clamp(min=1e-9)
+    first, first_bias, second, second_bias = head
+    hidden = torch.relu(torch.nn.functional.linear(mean, first, first_bias))
+    return torch.sigmoid(torch.nn.functional.linear(hidden, second, second_bias))
 
 
 def int_score(score: float) -> int:
@@ -82,25 +97,46 @@ def load(model: str, revision: str | None, device: str = "auto", max_length: int
     Raises:
         InputError: it cannot be found or loaded, or scores more than one number.
     """
-    import torch
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    from transformers import AutoModelForSequenceClassification
 
-    where = "cuda" if device == "auto" and torch.cuda.is_available() else device.replace("auto", "cpu")
-    kind = torch.bfloat16 if where.startswith("cuda") else torch.float32
+    where = device_of(device)
+    tokenizer, loaded = load_parts(model, revision, where, AutoModelForSequenceClassification)
+    if loaded.config.num_labels != 1:
+        raise InputError(f"{model} gives {loaded.config.num_labels} numbers a text; want a regressor: 1")
+    return Encoder(loaded, tokenizer, where, checked_length(tokenizer, loaded.config, max_length))
+
+
+def device_of(device: str) -> str:
+    """Return where a model is put: for ``auto`` the GPU, if there is one."""
+    import torch
+
+    return "cuda" if device == "auto" and torch.cuda.is_available() else device.replace("auto", "cpu")
+
+
+def load_parts(model: str, revision: str | None, where: str, kind: Any) -> tuple[Any, Any]:
+    """Return the tokenizer and the network of a model of transformers, ready to be asked.
+
+    Raises:
+        InputError: it cannot be found or loaded, or its tokenizer cannot fill up a batch.
+    """
+    import torch
+    from transformers import AutoTokenizer
+
+    width = torch.bfloat16 if where.startswith("cuda") else torch.float32
     same: dict[str, Any] = {"trust_remote_code": False, "revision": revision or "main"}
     try:
         tokenizer = AutoTokenizer.from_pretrained(model, **same)
-        loaded = AutoModelForSequenceClassification.from_pretrained(
-            model, dtype=kind, use_safetensors=True, **same
-        )
+        loaded = kind.from_pretrained(model, dtype=width, use_safetensors=True, **same)
     except (OSError, ValueError) as error:
         raise InputError(f"cannot load the scorer {model} at {revision or 'its folder'}: {error}") from error
-    if loaded.config.num_labels != 1:
-        raise InputError(f"{model} gives {loaded.config.num_labels} numbers a text; want a regressor: 1")
     if tokenizer.pad_token_id is None:
         raise InputError(f"the tokenizer of {model} has no padding token")
-    longest = max_length or min(tokenizer.model_max_length, _positions(loaded.config))
-    return Encoder(loaded.eval().to(where), tokenizer, where, longest)
+    return tokenizer, loaded.eval().to(where)
+
+
+def checked_length(tokenizer: Any, config: Any, wanted: int | None) -> int:
+    """Return after how many tokens a text is cut: what is wanted, else what the model can read."""
+    return wanted or min(tokenizer.model_max_length, _positions(config))
 
 
 def _positions(config: Any) -> int:

@@ -76,3 +76,30 @@ DCLM: Final = Linear(
     "mlfoundations/dclm: baselines/baselines_configs/fasttext_filter.yaml (threshold), baselines/mappers/"
     "enrichers/quality_prediction_enrichers_calc_fasttext.py (stripped lines joined by a space)",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Pooled:
+    """Heads over the mean of an encoder's tokens, one a language."""
+
+    model: str
+    """The encoder's repository on the hub."""
+    revision: str
+    max_length: int
+    heads: str
+    """Repository with a file ``<language>.pt`` for each language."""
+    kept: float
+    """The share of documents that was kept, best first; the score at that rank differs by language."""
+    source: str
+
+
+HQ: Final = Pooled(
+    "FacebookAI/xlm-roberta-base",
+    "e73636d4f797dec63c3081bb6ed5c7b0bb3f2089",
+    512,
+    "epfml/FineWeb-HQ-Classifiers",
+    0.1,
+    "epfml/fineweb2-hq: src/fineweb2_hq/xlmr_embeddings.py (512 tokens, mean of the first window), mlp.py "
+    "(two layers, logistic), data/filter_mlp.py (the score at the best tenth of 1,000,000 documents); "
+    "arXiv:2502.10361; the encoder's commit is the repository's newest, the paper names none",
+)

@@ -1,8 +1,8 @@
 """Scorers as steps of a pipeline: each adds named scores to ``scores`` and drops nothing.
 
-``encoder_score``, ``fasttext_score`` and ``language_id`` are their names in a recipe; the step ``score``
-drops by a threshold later. Documents are read ahead a block at a time and come out in their order. A build
-that was stopped asks the model again for the tasks that were not done, and for no other.
+``encoder_score``, ``embedding_score``, ``fasttext_score`` and ``language_id`` are their names in a recipe;
+the step ``score`` drops by a threshold later. Documents are read ahead a block at a time and come out in their
+order. A build that was stopped asks the model again for the tasks that were not done, and for no other.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from smoldata.errors import InputError
 from smoldata.files import xxh3_128
 from smoldata.scoring import encoder, fasttext_models
-from smoldata.scoring.published import HEADS
+from smoldata.scoring.published import HEADS, HQ
 from smoldata.steps import FILTER_REASON, StepContext, StepSettings, find_path
 
 Score = Callable[[Sequence[str]], list[dict[str, float]]]
@@ -87,6 +87,50 @@ def encoder_score(settings: EncoderSettings, context: StepContext) -> ScoreStep:
         loaded = encoder.load(model, revision, settings.device, length)
         found = loaded.scores(texts, settings.batch)
         return [{settings.name: one, f"{settings.name}_int": float(encoder.int_score(one))} for one in found]
+
+    return ScoreStep(settings.name, score)
+
+
+class EmbeddingSettings(StepSettings):
+    """An encoder with a head over the mean of its tokens."""
+
+    name: str
+    """Of the score, a probability."""
+    head: str
+    """File of the head: PyTorch's format or safetensors."""
+    sha256: Sha256
+    """Of the head."""
+    model: str = HQ.model
+    """A repository on the hub, or a folder."""
+    revision: str | None = HQ.revision
+    """Commit on the hub."""
+    max_length: int = Field(default=HQ.max_length, ge=8)
+    device: str = "auto"
+    batch: int = Field(default=encoder.BATCH, ge=1)
+
+    def content(self, base: Path) -> list[str]:
+        """Return the digests of a local encoder's files; the head's is a setting."""
+        folder = find_path(base, self.model)
+        return [xxh3_128(path) for path in sorted(folder.glob("*")) if path.is_file()]
+
+
+def embedding_score(settings: EmbeddingSettings, context: StepContext) -> ScoreStep:
+    """Return the step that scores texts as FineWeb2-HQ's classifiers do."""
+    from smoldata.scoring import pooled
+
+    model, head = settings.model, find_path(context.base, settings.head)
+    if find_path(context.base, model).is_dir():
+        model = str(find_path(context.base, model))
+    elif settings.revision is None:
+        raise InputError(f"embedding_score: {model} is on the hub: give the `revision` (a commit) to be used")
+    revision = None if Path(model).is_dir() else settings.revision
+    pooled.read_head(head, settings.sha256)  # what is wrong with it is told before any work
+
+    def score(texts: Sequence[str]) -> list[dict[str, float]]:
+        loaded = pooled.load_pooled(
+            model, revision, head, settings.sha256, settings.device, settings.max_length
+        )
+        return [{settings.name: one} for one in loaded.scores(texts, settings.batch)]
 
     return ScoreStep(settings.name, score)
 

@@ -12,6 +12,7 @@ pytest.importorskip("transformers", reason="needs transformers: make setup-train
 
 import torch
 from tests.data.helpers import own_source, write_registry
+from tests.data.scoring.conftest import LENGTH
 
 from smoldata.build import build_documents, built_documents
 from smoldata.errors import InputError
@@ -21,65 +22,6 @@ from smoldata.scoring.curves import Target
 from smoldata.scoring.encoder import Encoder, int_score, load
 from smoldata.scoring.train import train_classifier
 from smoldata.steps import make_steps
-
-LENGTH = 128
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory, labelled: list[tuple[str, bool]]) -> Path:
-    """Return the folder of a tiny BERT that learnt in some steps to score prose 4 and code 1."""
-    folder = tmp_path_factory.mktemp("model")
-    _write_tokenizer([text for text, _ in labelled], folder)
-    from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
-
-    torch.manual_seed(6)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    config = BertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=LENGTH,
-        num_labels=1,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-        initializer_range=0.1,
-    )
-    net = BertForSequenceClassification(config)
-    torch.nn.init.constant_(net.classifier.bias, 2.5)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3)
-    for step in range(40):
-        part = random.Random(step).sample(labelled, 16)  # noqa: S311 - which texts, no secret
-        inputs = tokenizer(
-            [text for text, _ in part], truncation=True, max_length=LENGTH, padding=True, return_tensors="pt"
-        )
-        wanted = torch.tensor([4.0 if is_prose else 1.0 for _, is_prose in part])
-        loss = (net(**inputs).logits.squeeze(-1) - wanted).square().mean()
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    net.save_pretrained(folder)
-    return folder
-
-
-def _write_tokenizer(texts: list[str], folder: Path) -> None:
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))  # noqa: S106 - no secret
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(vocab_size=800, special_tokens=special, show_progress=False)
-    tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=LENGTH, **names).save_pretrained(
-        folder
-    )
 
 
 @pytest.fixture(scope="module")
