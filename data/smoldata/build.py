@@ -144,11 +144,17 @@ def plan_job(
     inputs = tuple(list_inputs(source, registry, profile, build))
     documents = build / profile / "documents"
     recipe = recipe_of(source, profile)
-    if forbid_licences:
-        forbidden = list(read_classes(forbid_licences))
-        gate = BoundStep("licence", {"forbid": forbidden}, "asked for: --forbid-licences")
-        recipe = replace(recipe, steps=(gate, *recipe.steps))
+    recipe = with_gate(recipe, forbid_licences)
     return make_job(source, recipe, inputs, documents / source.name, documents / _STAGING, tasks, limit)
+
+
+def with_gate(recipe: PipelineRecipe, forbid_licences: Sequence[str]) -> PipelineRecipe:
+    """Return a recipe that first drops documents whose licence is of one of the classes, if there are any."""
+    forbidden = list(read_classes(forbid_licences))
+    if not forbidden:
+        return recipe
+    gate = BoundStep("licence", {"forbid": forbidden}, "asked for: --forbid-licences")
+    return replace(recipe, steps=(gate, *recipe.steps))
 
 
 def make_job(

@@ -10,6 +10,7 @@ import yaml
 
 from smoldata.console import table
 from smoldata.errors import InputError
+from smoldata.lint_cli import ForbidLicences
 
 if TYPE_CHECKING:
     from smoldata.build import Built, Runner
@@ -73,6 +74,10 @@ def run(
     tasks: Annotated[int | None, typer.Option(min=1, help="Files that the documents become.")] = None,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Processes.")] = 2,
     limit_documents: Annotated[int | None, typer.Option(min=1, help="Stop after so many documents.")] = None,
+    licence: Annotated[
+        str | None, typer.Option("--licence", help="Licence of documents that state none, such as cc-by-4.0.")
+    ] = None,
+    forbid_licences: ForbidLicences = None,
     executor: ExecutorOption = "local",
     executor_option: ExecutorOptions = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -81,6 +86,7 @@ def run(
 
     Example: smoldata run web --input crawl/ --output pages --set damage=drop
     Example: smoldata run stackexchange --input posts.jsonl --output qa --limit-documents 100
+    Example: smoldata run text --input books/ --output books-clean --forbid-licences non-commercial,unknown
     """
     from smoldata.pipeline_types import Limit
     from smoldata.running import run_pipeline
@@ -97,6 +103,8 @@ def run(
         workers=workers,
         limit=Limit(documents=limit_documents),
         run=chosen_runner(executor, executor_option, workers),
+        licence=licence,
+        forbid_licences=forbid_licences or (),
     )
     show_built([built], as_json=as_json)
 

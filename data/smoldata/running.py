@@ -5,10 +5,11 @@ else as there (tasks, resumption, manifest, counted drops).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from smoldata.build import Built, Runner, build_jobs, built_of, make_job
+from smoldata.build import Built, Runner, build_jobs, built_of, make_job, with_gate
 from smoldata.errors import InputError, SourceError
 from smoldata.files import remove_leftovers, single_writer, xxh3_128
 from smoldata.patterns import matcher
@@ -35,17 +36,23 @@ def run_pipeline(
     workers: int = 2,
     limit: Limit | None = None,
     run: Runner | None = None,
+    licence: str | None = None,
+    forbid_licences: Sequence[str] = (),
 ) -> Built:
     """Run a shipped recipe, or one at a path, over files, folders or fsspec addresses; return the counts.
 
     ``columns`` says which column is ``text``, ``id``, ``url``, ``path``, ``language`` or ``license`` where it
-    is called otherwise. Raises :class:`RecipeError` and :class:`SourceError` as a build does.
+    is called otherwise. ``licence`` is that of documents that state none; documents of the classes
+    ``forbid_licences`` (:mod:`smoldata.licences`) are dropped and counted. Raises :class:`RecipeError` and
+    :class:`SourceError` as a build does.
     """
-    recipe = load_pipeline(which, parameters, language=language)
+    recipe = with_gate(load_pipeline(which, parameters, language=language), forbid_licences)
     source = source_of(recipe, name or recipe.name, language, columns or {})
     inside = f"{output.absolute()}/"
     files = tuple(
-        raw for raw in input_files(inputs) if not str(Path(raw.address).absolute()).startswith(inside)
+        replace(raw, licence=licence)
+        for raw in input_files(inputs)
+        if not str(Path(raw.address).absolute()).startswith(inside)
     )
     with single_writer(output):
         remove_leftovers(output)

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.data.helpers import own_source, real_texts, write_registry
+from typer.testing import CliRunner
 
 from smoldata.build import build_documents, built_documents
-from smoldata.cli import main
+from smoldata.cli import app, main
 from smoldata.errors import InputError, SourceError
 from smoldata.files import write_json
 from smoldata.licences import CLASSES, classes_of, gated, read_classes, read_licence
@@ -259,3 +260,31 @@ def test_the_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mon
     text = capsys.readouterr().out
     assert "licence-unknown" in text
     assert '"code": "licence-forbidden"' in text
+
+
+def test_run_drops_forbidden_classes_and_says_what_is_not_stated(tmp_path: Path) -> None:
+    texts = real_texts(6)
+    stated = ["MIT", "cc-by-nc-4.0", None, "GPL-3.0-only OR MIT", "my own", "cc0-1.0"]
+    rows = [
+        {"text": text, "license": licence, "id": str(number)}
+        for number, (text, licence) in enumerate(zip(texts, stated, strict=True))
+    ]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+    def kept(*extra: str) -> tuple[list[str], dict[str, int]]:
+        command = ["run", "text", "--input", str(path), "--output", str(tmp_path / "out"), "--workers", "1"]
+        result = CliRunner().invoke(app, [*command, *extra, "--json"], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        (built,) = json.loads(result.stdout)
+        assert built["read"] == built["kept"] + sum(built["dropped"].values())
+        return sorted(row["id"] for row in built_documents(tmp_path / "out")), built["dropped"]
+
+    everything = kept()[0]
+    assert everything == list("012345")
+    forbid = ("--forbid-licences", "non-commercial,unknown")
+    assert kept(*forbid) == (["0", "3", "5"], {"forbidden_licence": 3})
+    assert kept(*forbid, "--licence", "cc-by-4.0") == (["0", "2", "3", "5"], {"forbidden_licence": 2})
+    assert kept("--forbid-licences", "permissive") == (["1", "2", "4"], {"forbidden_licence": 3})
+    with pytest.raises(InputError, match="did you mean non-commercial"):
+        kept("--forbid-licences", "non-comercial")

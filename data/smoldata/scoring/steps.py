@@ -1,8 +1,8 @@
 """Scorers as steps of a pipeline: each adds named scores to ``scores`` and drops nothing.
 
 ``encoder_score``, ``embedding_score``, ``fasttext_score`` and ``language_id`` are their names in a recipe;
-the step ``score`` drops by a threshold later. Documents are read ahead a block at a time and come out in their
-order. A build that was stopped asks the model again for the tasks that were not done, and for no other.
+the step ``score`` drops by a threshold later. Documents are read ahead a block at a time and come out in
+their order. A build that was stopped asks the model again for the tasks that were not done, and for no other.
 """
 
 from collections.abc import Callable, Iterator, Sequence
