@@ -26,7 +26,7 @@ from smoltok.vocabulary import load_ranks, tokenizer_json
 Flat = tuple[NDArray[np.uint32], NDArray[np.int64]]
 """Ids of all texts, and len(texts) + 1 offsets: text ``i`` is ``ids[offsets[i]:offsets[i + 1]]``."""
 
-_MODEL_FORMAT = 2
+_MODEL_FORMAT = 3
 
 
 class Engine(Protocol):

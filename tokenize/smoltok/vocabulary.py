@@ -119,8 +119,8 @@ def spell(token: bytes, alphabet: dict[int, str]) -> str:
 def tokenizer_json(ranks: Ranks, pattern: str, *, reachable_only: bool) -> str:
     """Return a ``tokenizer.json`` that encodes exactly as the ranks do and knows no control token.
 
-    ``reachable_only`` leaves out merges that byte-pair merging can never use, and writes the others in the old
-    form, a string each: it is for engines that load it at every start. The ids are the same.
+    ``reachable_only`` leaves out merges that byte-pair merging can never use, and writes the others in the
+    old form, a string each: it is for engines that load it at every start. The ids are the same.
     """
     alphabet = byte_alphabet()
     names = {token: spell(token, alphabet) for token in ranks}
