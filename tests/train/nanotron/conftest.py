@@ -1,5 +1,6 @@
 """Three short stages that follow each other, and nanotron on this machine's CPU where a checkout is."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from tests.conftest import SmallHouse
 
 HARNESS = Path(__file__).with_name("cpu.py")
+STATES = ("optimizer", "lr_scheduler")
 SOURCES = ("asyncio", "email", "idlelib", "json")
 STAGES = ("one", "two", "three")
 STEPS = 20
@@ -99,6 +101,30 @@ def _tokenizer_folder(build: Path) -> Path:
     return folder
 
 
+def write_checkpoint(folder: Path, tp: int = 1, dp: int = 1, zero_stage: int = 0) -> Path:
+    """Write a checkpoint as nanotron's ranks leave it, its tensors small; see its ``serialize/``."""
+    import torch
+    from safetensors.torch import save_file
+
+    ranks = [f"tp-{rank}-of-{tp}" for rank in range(tp)]
+    states = [f"dp-{d}-of-{dp}_{rank}" for rank in ranks for d in range(dp)] if zero_stage else ranks
+    files = [f"{kind}/{kind}_pp-0-of-1_{one}_exp-0-of-1.pt" for kind in STATES for one in states]
+    files += [f"random/{rank}_dp-{d}-of-{dp}_pp-0-of-1.pt" for rank in ranks for d in range(dp)]
+    weights = folder / "model/model/decoder/0/pp_block/attn/qkv_proj"
+    for path in (weights, *((folder / name).parent for name in files)):
+        path.mkdir(parents=True, exist_ok=True)
+    for rank in range(tp):
+        name = f"model_weight_pp-rank-0-of-1_tp-rank-{rank}-of-{tp}.safetensors"
+        save_file({"data": torch.zeros(8, 8)}, weights / name, {"version": "1.5"})
+    for name in files:
+        torch.save({"state": torch.zeros(8)}, folder / name)
+    parallelism = {"dp": dp, "tp": tp, "pp": 1, "expert_parallel_size": 1}
+    config = {"parallelism": parallelism, "optimizer": {"zero_stage": zero_stage}}
+    for name, value in (("config.yaml", config), ("model_config.json", {}), ("checkpoint_metadata.json", {})):
+        (folder / name).write_text(json.dumps(value), "utf-8")
+    return folder
+
+
 Start = Callable[..., str]
 
 
@@ -115,7 +141,14 @@ def checkout() -> Path:
 def start(checkout: Path, tmp_path: Path) -> Start:
     """Return a function that launches a stage on the CPU and returns what nanotron printed."""
 
-    def launch(bundle: Path, *changes: str, ranks: int = 1, loader: Loader = "plan", run: str = "run") -> str:
+    def launch(
+        bundle: Path,
+        *changes: str,
+        ranks: int = 1,
+        loader: Loader = "plan",
+        run: str = "run",
+        fails: bool = False,
+    ) -> str:
         folder = tmp_path / run
         python = os.environ.get("NANOTRON_PYTHON", sys.executable)
         place = commands.Place(bundle, checkout, folder, python)
@@ -124,12 +157,12 @@ def start(checkout: Path, tmp_path: Path) -> Start:
         prepared = prepare(bundle, folder, loader=loader, changes=[*TINY, *shared, *changes])
         words = commands.torchrun(place, prepared, loader)
         words.insert(words.index("--max_restarts=0") + 1, str(HARNESS))
-        return _run(words, folder, commands.environment(place, os.environ))
+        return _run(words, folder, commands.environment(place, os.environ), fails=fails)
 
     return launch
 
 
-def _run(words: Sequence[str], folder: Path, environment: dict[str, str]) -> str:
+def _run(words: Sequence[str], folder: Path, environment: dict[str, str], *, fails: bool) -> str:
     # nanotron's Makefile calls the python3 of the path: it must be one that has pybind11.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     settings = environment | {"OMP_NUM_THREADS": "1", "PATH": path}
@@ -142,5 +175,5 @@ def _run(words: Sequence[str], folder: Path, environment: dict[str, str]) -> str
         stderr=subprocess.STDOUT,
         check=False,
     )
-    assert done.returncode == 0, done.stdout[-8000:]
+    assert (done.returncode != 0) is fails, done.stdout[-8000:]
     return done.stdout

@@ -5,12 +5,15 @@
 
 Only torch and the places where nanotron insists on CUDA are changed; nanotron's own code runs as it is.
 Attention is smoltrain's stand-in for flash-attn, which attends documents one by one on a CPU. This is a
-test harness: nobody trains this way.
+test harness: nobody trains this way. With ``KILL_AT=weights:8`` in the environment a rank kills itself
+(SIGKILL) at that point of step 8: see :func:`_kill_at`.
 """
 
 import os
 import runpy
+import signal
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -134,6 +137,54 @@ def _patch_nanotron() -> None:
     trainer.state_dict_to_device = lambda state, _device: state
 
 
+def _kill_at(point: str, step: int) -> None:
+    """Arrange for SIGKILL at a point of a step.
+
+    ``step``: when it is trained; ``weights``: while they are written; ``rank``: of the last rank, before it
+    writes its own state; ``written``: when all of nanotron's files are there.
+    """
+    from nanotron import trainer
+    from nanotron.serialize import weights
+
+    train, save_file, save_random = (
+        trainer.DistributedTrainer.training_step,
+        weights.save_file,
+        trainer.save_random_states,
+    )
+
+    def training_step(self: Any, dataloader: Any) -> Any:
+        made = train(self, dataloader)
+        _die(now=self.iteration_step == step)
+        return made
+
+    def half_a_file(tensors: Any, filename: Path, metadata: Any) -> None:
+        save_file(tensors, filename, metadata)
+        if str(step) in filename.parts and "3" in filename.parts:
+            os.truncate(filename, filename.stat().st_size // 2)
+            _die(now=True)
+
+    def no_state(random_states: Any, parallel_context: Any, root_folder: Path) -> None:
+        _die(now=root_folder.name == str(step) and os.environ["RANK"] != "0")
+        save_random(random_states, parallel_context, root_folder)
+
+    def written(self: Any) -> None:
+        _die(now=self.iteration_step == step)
+
+    if point == "step":
+        trainer.DistributedTrainer.training_step = training_step
+    elif point == "weights":
+        weights.save_file = half_a_file
+    elif point == "rank":
+        trainer.save_random_states = no_state
+    elif point == "written":
+        trainer.DistributedTrainer.post_save_checkpoint = written
+
+
+def _die(*, now: bool) -> None:
+    if now:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 class _Done:
     def wait(self) -> None:
         """Be done already."""
@@ -150,6 +201,9 @@ def main() -> None:
         standin.install()
     with OnCpu():
         _patch_nanotron()
+        if "KILL_AT" in os.environ:
+            point, _, step = os.environ["KILL_AT"].partition(":")
+            _kill_at(point, int(step))
         _, first, *rest = sys.argv
         if first == "-m":
             sys.argv = rest

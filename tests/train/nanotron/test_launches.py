@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import yaml
+from tests.train.nanotron.conftest import write_checkpoint
 from typer.testing import CliRunner
 
 from smoldata.errors import InputError
@@ -19,11 +20,6 @@ from smoltrain.nanotron.settings import changed, prepare
 
 if TYPE_CHECKING:
     from tests.train.nanotron.conftest import Curriculum
-
-
-def checkpoint(run: Path, name: str) -> None:
-    (run / "checkpoints" / name).mkdir(parents=True)
-    (run / "checkpoints" / name / "latest.txt").write_text("20")
 
 
 def test_a_first_stage_begins_with_random_weights_and_opens_no_folder(
@@ -45,9 +41,9 @@ def test_a_later_stage_goes_on_from_the_one_before_or_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=r"two goes on from .*checkpoints/one.*no checkpoint"):
         prepare(curriculum.bundles["two"], tmp_path)
-    checkpoint(tmp_path, "one")
+    write_checkpoint(tmp_path / "checkpoints/one/20")
     launch = prepare(curriculum.bundles["two"], tmp_path)
-    assert launch.resumes == "checkpoints/one"
+    assert launch.resumes == "checkpoints/one/20"
     stages = launch.config.data_stages
     assert [(one.name, one.start_training_step) for one in stages] == [("one", 1), ("two", 21)]
 
@@ -55,11 +51,11 @@ def test_a_later_stage_goes_on_from_the_one_before_or_is_refused(
 def test_a_second_launch_goes_on_from_the_stages_own_checkpoint_with_its_schedule(
     curriculum: "Curriculum", tmp_path: Path
 ) -> None:
-    for name in ("one", "two"):
-        checkpoint(tmp_path, name)
+    for name in ("one/20", "two/30"):
+        write_checkpoint(tmp_path / "checkpoints" / name)
     fresh = ("checkpoints.load_optimizer=false", "checkpoints.load_lr_scheduler=false")
     launch = prepare(curriculum.bundles["two"], tmp_path, changes=fresh)
-    assert launch.resumes == "checkpoints/two"
+    assert launch.resumes == "checkpoints/two/30"
     assert launch.config.checkpoints.load_optimizer
     assert launch.config.checkpoints.load_lr_scheduler
 

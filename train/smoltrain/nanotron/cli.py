@@ -180,6 +180,7 @@ def run_command(
     """
     import subprocess
 
+    from smoldata.console import say
     from smoldata.errors import InputError, TrainingError
     from smoldata.files import single_writer
     from smoltrain.nanotron import commands
@@ -194,10 +195,11 @@ def run_command(
             "start it with the script of `smoltrain nanotron plan --sbatch`, or change parallelism with --set"
         )
     command = commands.torchrun(place, launch, "plan")
+    if launch.warning:
+        say(f"{launch.warning}; goes on from {launch.resumes or 'random weights'}")
     with single_writer(place.run / launch.stage):
-        done = subprocess.run(
-            command, cwd=place.run, env=commands.environment(place, os.environ), check=False
-        )
+        pass  # nobody trains there; from here on the first rank holds it, as long as it lives
+    done = subprocess.run(command, cwd=place.run, env=commands.environment(place, os.environ), check=False)
     if done.returncode:
         raise TrainingError(
             f"nanotron ended with exit code {done.returncode}; its own messages stand above; "

@@ -105,6 +105,8 @@ def sbatch(place: Place, launch: Launch) -> str:
             f"cd {shlex.quote(str(place.run))}",
             f"export PYTHONPATH={shlex.quote(paths)}${{PYTHONPATH:+:$PYTHONPATH}}",
             "export CUDA_DEVICE_MAX_CONNECTIONS=1 WANDB_MODE=${WANDB_MODE:-offline}",
+            "# A job that is started again goes on from its own last whole checkpoint.",
+            shown([place.python, "-m", "smoltrain.nanotron.checkpoints", str(launch.file), str(place.run)]),
             'MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)',
             "export MASTER_ADDR",
             "# SLURM_PROCID is the task's own: it must be read inside srun.",

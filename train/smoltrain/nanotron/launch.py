@@ -13,12 +13,13 @@ the checkpoint that was loaded ends where this stage begins, or inside it.
 import argparse
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from smoldata.console import say
 from smoldata.errors import SmolError
-from smoldata.files import write_json
+from smoldata.files import single_writer, write_json
 from smoltrain.bundle import Bundle, open_bundle
 from smoltrain.ledger import check_ledger, truncate, write_segment
 from smoltrain.loader import open_loader
@@ -64,10 +65,12 @@ def run(arguments: argparse.Namespace) -> None:
     recorder = Recorder(
         bundle, RunFolder(arguments.out), trainer, arguments.root if remote else None, arguments.cache
     )
-    recorder.begin()
-    trainer.recorder = recorder
-    trainer.train({bundle.plan.name: recorder.feed})
-    recorder.finish()
+    # The rank that writes holds the folder: a rank that outlives a killed torchrun holds it as well.
+    with single_writer(arguments.out) if trainer.is_first_rank() else nullcontext():
+        recorder.begin()
+        trainer.recorder = recorder
+        trainer.train({bundle.plan.name: recorder.feed})
+        recorder.finish()
 
 
 class Recorder:

@@ -2,9 +2,10 @@
 
 nanotron's rules about stages and checkpoints are kept by construction: the first launch of a stage resumes
 from the checkpoint that the bundle names, and is refused where that is not there (nanotron would only log
-it and begin with random weights); a later launch goes on from the stage's own last checkpoint, with its
-optimizer and schedule. For our loader every ``dataset`` becomes null, nanotron's word for a custom
-dataloader. Changes are given as ``tokens.train_steps=20`` and pass the strict schema like the rest.
+it and begin with random weights); a later launch goes on from the stage's own last whole checkpoint, with
+its optimizer and schedule (:mod:`smoltrain.nanotron.checkpoints`). For our loader every ``dataset`` becomes
+null, nanotron's word for a custom dataloader. Changes are given as ``tokens.train_steps=20`` and pass the
+strict schema like the rest.
 """
 
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ import yaml
 from smoldata.errors import InputError
 from smoldata.files import write_atomic
 from smolmix.nanotron_schema import NanotronConfig, parse_config
+from smoltrain.nanotron.checkpoints import resumed
 
 Loader = Literal["plan", "stock"]
 
@@ -30,6 +32,8 @@ class Launch:
     stage: str
     resumes: str | None
     """Checkpoint folder, relative to the run's; None: random weights."""
+    warning: str = ""
+    """What a killed launch left that is no whole checkpoint; empty: nothing."""
 
 
 def prepare(
@@ -46,24 +50,17 @@ def prepare(
     there (unless ``check_resume`` is off: to show the commands before the stages before have run).
     """
     values = changed(read(bundle / "nanotron.yaml"), changes)
+    parse_config(values)
     stage = values["data_stages"][-1]["name"]
-    own = values["checkpoints"]["checkpoints_path"]
-    if (run / own / "latest.txt").is_file():
-        values["checkpoints"] |= {
-            "resume_checkpoint_path": own,
-            "load_optimizer": True,
-            "load_lr_scheduler": True,
-        }
+    values, found = resumed(values, run, stage, strict=check_resume)
     config = parse_config(values)
     resumes = values["checkpoints"]["resume_checkpoint_path"]
-    if check_resume and resumes and "://" not in resumes:
-        _check_checkpoint(run / resumes, stage)
     if loader == "plan":
         for one in values["data_stages"]:
             one["data"]["dataset"] = None
     file = run / stage / f"nanotron-{loader}.yaml"
     write_atomic(file, yaml.safe_dump(values, sort_keys=True, allow_unicode=True, width=1000))
-    return Launch(config, file, stage, resumes)
+    return Launch(config, file, stage, resumes, found.told())
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -94,12 +91,3 @@ def changed(values: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
         except yaml.YAMLError as error:
             raise InputError(f"--set {change}: {text} is not YAML: {error}") from error
     return values
-
-
-def _check_checkpoint(folder: Path, stage: str) -> None:
-    if not ((folder / "latest.txt").is_file() or (folder / "model_config.json").is_file()):
-        raise InputError(
-            f"{stage} goes on from {folder}, which holds no checkpoint of nanotron (no latest.txt, no "
-            "model_config.json); run the stage before into the same run folder, or name another with "
-            "--set checkpoints.resume_checkpoint_path=..."
-        )

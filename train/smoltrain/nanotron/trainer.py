@@ -1,9 +1,11 @@
 """nanotron's trainer, told of our files: its hooks filled, nothing of it changed.
 
 The only module that imports nanotron. The ledger is written before each checkpoint: a checkpoint without
-its ledger could not be made good, the reverse can.
+its ledger could not be made good, the reverse can. A checkpoint is written into an empty folder and sealed
+when every rank is done, so that half of one is known as such.
 """
 
+import os
 import time
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +20,8 @@ from nanotron.trainer import DistributedTrainer
 
 from smoldata.errors import InputError
 from smoltrain.bundle import Bundle, Places
+from smoltrain.folders import discard
+from smoltrain.nanotron.checkpoints import fault_of, seal
 from smoltrain.nanotron.feed import Seat
 
 COLUMNS = 5
@@ -38,6 +42,8 @@ class Trainer(DistributedTrainer):  # type: ignore[misc] # nanotron has no types
     """nanotron's trainer with a recorder at its hooks."""
 
     recorder: Recording
+    _has_trained = False
+    """Since the last checkpoint."""
 
     def seat(self) -> Seat:
         """Return where this process sits among the process groups."""
@@ -79,12 +85,34 @@ class Trainer(DistributedTrainer):  # type: ignore[misc] # nanotron has no types
     def training_step(self, dataloader: Any) -> Any:
         """Take a step, and keep the rate that it is taken with: afterwards the scheduler has the next one."""
         self._rate = float(self.lr_scheduler.get_last_lr()[0])
+        self._has_trained = True
         return super().training_step(dataloader)
 
     def save_checkpoint(self) -> Any:
-        """Write the ledger, then nanotron's checkpoint."""
+        """Write the ledger, then nanotron's checkpoint into an empty folder, then its seal.
+
+        nanotron asks twice where a stage ends at an interval: the second time there is nothing to write.
+        """
         self.recorder.record()
-        return super().save_checkpoint()
+        folder = Path(self.config.checkpoints.checkpoints_path) / str(self.iteration_step)
+        if not self._has_trained and fault_of(folder) is None:
+            return folder
+        world = self.parallel_context.world_pg
+        if self._keeps_folder():
+            discard(folder)
+        torch.distributed.barrier(group=world)
+        super().save_checkpoint()
+        torch.distributed.barrier(group=world)  # other ranks may still be writing
+        if self._keeps_folder():
+            seal(folder)
+        self._has_trained = False
+        return folder
+
+    def _keeps_folder(self) -> bool:
+        """Say whether this process is the one of its file system that makes and seals folders."""
+        if self.config.checkpoints.checkpoints_path_is_shared_file_system:
+            return self.is_first_rank()
+        return os.environ.get("LOCAL_RANK") == "0"
 
     def train_step_logs(self, outputs: Any, loss_avg: Any, z_loss_avg: Any, tbi_logs: Any) -> None:
         """Let nanotron log its line, then write ours."""
