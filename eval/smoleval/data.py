@@ -113,12 +113,13 @@ def _from_packages(task: TaskDefinition, packages: Path) -> TaskData:
         content, pin = packaged_file(source.package, source.path, packages)
         revisions.append(f"{pin.package}=={pin.version}")
         for subset in source.subsets or task.subset_names:
-            rows.setdefault(subset, []).extend(_read(source, content))
+            rows.setdefault(subset, []).extend(_read(source, content, packages))
     return TaskData("packaged", ", ".join(dict.fromkeys(revisions)), rows, {})
 
 
-def _read(source: Packaged, content: bytes) -> Iterator[Row]:
-    yield from find("readers", source.reader).call(content)
+def _read(source: Packaged, content: bytes, packages: Path) -> Iterator[Row]:
+    more = [packaged_file(source.package, path, packages)[0] for path in source.also]
+    yield from find("readers", source.reader).call(content, *more)
 
 
 def _fixture(task: TaskDefinition) -> TaskData:

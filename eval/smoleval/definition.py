@@ -61,6 +61,8 @@ class Packaged(_Model):
     package: str
     path: str
     """File inside the archive."""
+    also: tuple[str, ...] = ()
+    """Further files that the reader takes (answers kept apart from questions)."""
     reader: str
     """``module.function`` of smoleval.readers: the package's rows into the hub dataset's columns."""
     subsets: tuple[str, ...] | None = None

@@ -104,7 +104,7 @@ class SmolModel(LightevalModel):  # type: ignore[misc]  # lighteval ships no typ
 
     def greedy_until(self, docs: list[Doc]) -> list[ModelResponse]:
         """Generate; see :mod:`smoleval.generate`."""
-        prompts = [self.prompt_manager.prepare_prompt(doc) for doc in docs]
+        prompts = [self._asked(doc) for doc in docs]
         special = self.add_special_tokens and not self.prompt_manager.use_chat_template
         ids = self._encode(prompts, special=special)
         generator = Generator(self.model, self._tokenizer, self.limits)
@@ -116,6 +116,20 @@ class SmolModel(LightevalModel):  # type: ignore[misc]  # lighteval ships no typ
             )
             for prompt, tokens, answer in zip(prompts, ids, answers, strict=True)
         ]
+
+    def _asked(self, doc: Doc) -> str:
+        """Return the prompt; a Doc may bring tools, which lighteval does not pass to the chat template."""
+        tools = (doc.specific or {}).get("tools")
+        if not tools or not self.prompt_manager.use_chat_template:
+            return str(self.prompt_manager.prepare_prompt(doc))
+        system = self.prompt_manager.system_prompt
+        messages = [{"role": "system", "content": system}] if system else []
+        messages.append({"role": "user", "content": doc.query})
+        return str(
+            self._tokenizer.apply_chat_template(
+                messages, tools=tools, tokenize=False, add_generation_prompt=True
+            )
+        )
 
     def loglikelihood(self, docs: list[Doc]) -> list[ModelResponse]:
         """Return ln p of each choice given its prompt."""
