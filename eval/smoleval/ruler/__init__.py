@@ -1,0 +1,1 @@
+"""RULER, generated: thirteen tasks at any length with any tokenizer, scored as published."""
