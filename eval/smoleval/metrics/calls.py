@@ -2,10 +2,11 @@
 
 A call is ``<tool_call>{"name": ..., "arguments": {...}}</tool_call>``, as our chat template asks for. Right:
 as many calls as wanted, each wanted one matched by another call (in any order); the name equal; every
-argument known, of its declared type (an integer stands for a float), with one of the accepted values; and no
-argument missing unless leaving it out is accepted (``""`` among its values). Texts are compared without
+argument known, with one of the accepted values, of its declared type (an integer stands for a float) or of
+theirs; none missing unless leaving it out is accepted (``""`` among its values). Texts are compared without
 case, spaces and ``,./-_*^``. Where no call is wanted, none must be made; where any is wanted (relevance),
-one must be. Rule and data: https://gorilla.cs.berkeley.edu/leaderboard.html
+one must be. Six of the package's 2,351 listed answers can't be given: they contradict their own signatures.
+Rule and data: https://gorilla.cs.berkeley.edu/leaderboard.html
 """
 
 import json
@@ -95,11 +96,11 @@ def _fits(arguments: Mapping[str, Any], accepted: Mapping[str, Sequence[Any]], s
 
 
 def _accepted(value: Any, choices: Sequence[Any], declared: Mapping[str, Any]) -> bool:
-    """Tell whether a value is of its type and among the accepted ones (a text may name a variable)."""
+    """Tell whether a value is among the accepted ones and of its declared type, or of their own."""
     kinds = _TYPES.get(str(declared.get("type")), ())
     right_type = not kinds or _is(value, kinds)
-    variable = isinstance(value, str) and any(isinstance(choice, str) and choice for choice in choices)
-    return (right_type or variable) and any(same(value, choice) for choice in choices)
+    theirs = next((type(choice) for choice in choices if choice != ""), None)
+    return (right_type or type(value) is theirs) and any(same(value, choice) for choice in choices)
 
 
 def _is(value: Any, kinds: tuple[type, ...]) -> bool:
@@ -110,7 +111,7 @@ def same(value: Any, choice: Any) -> bool:
     """Compare a value with an accepted one; an accepted mapping holds accepted values of its own."""
     if isinstance(value, str) and isinstance(choice, str):
         return _plain(value) == _plain(choice)
-    if isinstance(value, bool) or isinstance(choice, bool):
+    if value is None or isinstance(value, bool) or isinstance(choice, bool):
         return value is choice
     if isinstance(value, list) and isinstance(choice, list):
         return len(value) == len(choice) and all(map(same, value, choice))
