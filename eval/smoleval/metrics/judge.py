@@ -54,8 +54,9 @@ class Judge:
             reply.raise_for_status()
             return str(reply.json()["choices"][0]["message"]["content"] or "")
         except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:
+            why = str(error).partition("\n")[0]
             raise SourceError(
-                f"the judge {self.model} at {self.url} gave no answer ({type(error).__name__}: {error}); "
+                f"the judge {self.model} at {self.url} gave no answer ({type(error).__name__}: {why}); "
                 "see that it is served there, then run the same command again: finished tasks are kept"
             ) from error
 
