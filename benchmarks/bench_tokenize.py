@@ -159,7 +159,7 @@ def datatrove(documents: Path, megabytes: float) -> dict[str, float]:
 
     from smoltok import LLAMA_3_2
     from smoltok.control import llama_names
-    from smoltok.engines import model_json
+    from smoltok.vocabulary import model_json
 
     size, rows = 0, 0
     for batch in texts_of(documents, megabytes * 1e6):

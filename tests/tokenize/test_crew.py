@@ -5,13 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from smoldata.errors import StorageError
-from smoltok.crew import Crew, RemoteTraceback, crew
+from smoltok.crew import Crew, RemoteTraceback, crew, recruit
 
 
 def test_every_task_gets_its_result_from_processes_that_were_prepared_once() -> None:
@@ -20,6 +21,18 @@ def test_every_task_gets_its_result_from_processes_that_were_prepared_once() -> 
         assert sorted(started.run(range(50))) == [(task, -task) for task in range(50)]
         assert list(started.run([])) == []
         assert list(started.run([7])) == [(7, -7)]
+
+
+def test_recruits_work_once_they_are_told_what_at() -> None:
+    with recruit(2, ahead=os.getpid) as recruits:
+        assert dict(recruits.told(operator.neg, os.getpid).run([1, 2, 3])) == {1: -1, 2: -2, 3: -3}
+
+
+def test_recruits_that_are_told_nothing_are_gone_whatever_they_are_at() -> None:
+    with recruit(2, ahead=partial(time.sleep, 1e6)) as recruits:
+        pass
+    assert not any(process.is_alive() for process in recruits.processes)
+    recruits.dismiss()
 
 
 def test_an_error_of_a_task_is_raised_here_with_the_workers_traceback() -> None:

@@ -24,8 +24,8 @@ from smoldata.errors import InputError
 from smoltok import LLAMA_3_2, open_shard, read_shard
 from smoltok.build import build_tokens
 from smoltok.control import llama_names
-from smoltok.engines import model_json
 from smoltok.ordering import DocumentOrder, arrange
+from smoltok.vocabulary import model_json
 
 Write = Callable[[Path, str, dict[str, Sequence[str]]], Path]
 

@@ -9,8 +9,7 @@ import pytest
 
 from smoldata.errors import TokenizerError
 from smoltok import LLAMA_3_2, resolve
-from smoltok.engines import model_json
-from smoltok.vocabulary import byte_alphabet, canonical, load_ranks, read_ranks, spell
+from smoltok.vocabulary import byte_alphabet, canonical, load_ranks, model_json, read_ranks, spell
 
 
 def test_the_installed_package_holds_the_pinned_ranks() -> None:

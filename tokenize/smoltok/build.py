@@ -17,6 +17,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from smoldata.files import remove_leftovers, single_writer
+from smoltok.crew import Recruits
 from smoltok.currency import Settings, Stale, State, code_version, examine, extra_files
 from smoltok.manifest import ShardRow, write_manifest
 from smoltok.ordering import FILE_ORDER, DocumentOrder
@@ -124,10 +125,12 @@ def build_all(
     workers: int = 1,
     order: DocumentOrder = FILE_ORDER,
     advance: Advance | None = None,
+    recruits: Recruits | None = None,
 ) -> list[BuildReport]:
     """Make several sources with one pool and one load of the engine; see :func:`build_tokens`.
 
-    Returns one report a source, in the order given.
+    ``recruits`` are workers that were started ahead (:mod:`smoltok.early`). Returns one report a source, in
+    the order given.
     """
     settings = Settings(tokenizer, validation_share, order)
     threshold(validation_share)  # Refuses a share that is none before anything is touched.
@@ -143,7 +146,9 @@ def build_all(
         if tasks:
             choose(tokenizer)  # The self-test runs here once, not in each worker.
         try:
-            with closing(run_tasks(tasks, workers)) as finished:  # Its workers end before the locks do.
+            with closing(
+                run_tasks(tasks, workers, recruits)
+            ) as finished:  # Its workers end before the locks do.
                 for task, rows in finished:
                     _finish_task(open_sources[task.source], rows, advance)
         finally:

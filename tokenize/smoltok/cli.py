@@ -84,24 +84,30 @@ def build(
     """
     from dataclasses import asdict
 
-    from smoltok.build import build_all
-    from smoltok.ordering import DocumentOrder
-    from smoltok.sources import document_files
+    from smoltok.early import early_crew
 
     sources = source or _sources(documents)
-    with progress(
-        "tokenize", sum(f.documents for name in sources for f in document_files(documents / name))
-    ) as advance:
-        reports = build_all(
-            sources,
-            documents=documents,
-            tokens=tokens,
-            tokenizer=_tokenizer(tokenizer, eos),
-            validation_share=_share(validation_share),
-            workers=workers or _cores(),
-            order=DocumentOrder(seed, documents=not keep_documents, chunk=chunk, drop_tail=drop_tail),
-            advance=advance,
-        )
+    chosen = _tokenizer(tokenizer, eos)
+    count = workers or _cores()
+    with early_crew(sources, documents=documents, tokens=tokens, tokenizer=chosen, workers=count) as recruits:
+        from smoltok.build import build_all
+        from smoltok.ordering import DocumentOrder
+        from smoltok.sources import document_files
+
+        with progress(
+            "tokenize", sum(f.documents for name in sources for f in document_files(documents / name))
+        ) as advance:
+            reports = build_all(
+                sources,
+                documents=documents,
+                tokens=tokens,
+                tokenizer=chosen,
+                validation_share=_share(validation_share),
+                workers=count,
+                order=DocumentOrder(seed, documents=not keep_documents, chunk=chunk, drop_tail=drop_tail),
+                advance=advance,
+                recruits=recruits,
+            )
     if as_json:
         print(json.dumps([asdict(report) for report in reports], indent=2))
     else:

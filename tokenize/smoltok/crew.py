@@ -4,6 +4,9 @@ One fresh process of one thread loads the engine and forks the rest: its tables 
 so a crew of any size starts in the time of one load. It is not forked from the caller, which may have threads
 that hold locks. Where fork is not to be trusted (macOS, Windows) each worker loads for itself.
 
+They can be started before it is known what they are for (:func:`recruit`): while the caller still imports and
+looks for work, they load.
+
 Each worker has a pipe of its own to the caller: a task goes in, its result or its error comes back. All read
 from one more pipe, the lifeline, that only the caller can write to and nobody writes to: it ends when the
 caller lets go of it or is killed, and the workers end that instant, whatever they are at. A worker that is
@@ -21,6 +24,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from types import ModuleType
 from typing import Any, Generic, NoReturn, TypeVar, cast
 
 from smoldata.errors import StorageError
@@ -76,7 +81,7 @@ class Crew(Generic[T, R]):
             try:
                 connection.send(task)
             except OSError as error:
-                raise self._lost() from error
+                raise self.lost() from error
             running[connection] = task
             return
 
@@ -84,16 +89,51 @@ class Crew(Generic[T, R]):
         try:
             answer: R | _Failure = connection.recv()
         except (EOFError, OSError) as error:
-            raise self._lost() from error
+            raise self.lost() from error
         if isinstance(answer, _Failure):
             raise answer.error from RemoteTraceback(answer.trace)
         return answer
 
-    def _lost(self) -> StorageError:
+    def lost(self) -> StorageError:
+        """Return the error for a worker that is gone."""
         return StorageError(
             "a worker was killed, most often for want of memory; finished shards are kept: "
             f"run again, with fewer than {len(self.connections)} workers"
         )
+
+
+@dataclass(slots=True)
+class Recruits:
+    """Processes that were started and wait to be told what they are for; see :func:`recruit`."""
+
+    connections: tuple[Connection, ...]
+    lifeline: Connection
+    processes: Sequence[BaseProcess]
+    are_told: bool = False
+
+    def told(self, do: Callable[[T], R], before: Callable[[], object]) -> Crew[T, R]:
+        """Return the crew that does one kind of task; ``before`` is as :func:`crew` has it."""
+        made: Crew[T, R] = Crew(self.connections)
+        self.are_told = True
+        for connection in self.connections[: 1 if _FORKS else None]:
+            try:
+                connection.send_bytes(pickle.dumps((before, do)))
+            except OSError as error:
+                raise made.lost() from error
+        return made
+
+    def dismiss(self) -> None:
+        """Return when they are gone; those that were told nothing have nothing to finish."""
+        self.lifeline.close()
+        for process in self.processes:
+            if not self.are_told:
+                process.kill()
+        for connection in self.connections:
+            _wait_for_end(connection)
+        for process in self.processes:
+            process.join(_STOP_SECONDS)
+            process.kill()
+            process.join()
 
 
 @contextmanager
@@ -103,32 +143,48 @@ def crew(workers: int, do: Callable[[T], R], *, before: Callable[[], object]) ->
     ``before`` is called once, in the process that the workers are forked from: it loads what they share and
     must leave no thread behind. Both are functions of a module; tasks and results must be picklable.
     """
+    with recruit(workers) as recruits:
+        yield recruits.told(do, before)
+
+
+@contextmanager
+def recruit(workers: int, *, ahead: Callable[[], object] | None = None) -> Iterator[Recruits]:
+    """Start processes that do nothing yet but call ``ahead``; when the block ends, they are gone.
+
+    ``ahead`` is a function of a module, picklable, that begins to load what the work will need.
+    """
     context = multiprocessing.get_context("spawn")
     pipes = [context.Pipe() for _ in range(workers)]
     ours, theirs = [pipe[0] for pipe in pipes], [pipe[1] for pipe in pipes]
     end, lifeline = context.Pipe(duplex=False)
     groups = [theirs] if _FORKS else [[connection] for connection in theirs]
-    processes = [
-        context.Process(target=_serve, args=(end, group, pickle.dumps((before, do))), daemon=True)
-        for group in groups
-    ]
+    first = pickle.dumps(ahead)
+    started: list[BaseProcess] = []
+    recruits = Recruits(tuple(ours), lifeline, started)
     try:
-        with interrupts_held_back():
-            for process in processes:
+        with interrupts_held_back(), _no_main_module():
+            for group in groups:
+                process = context.Process(target=_serve, args=(end, group, first), daemon=True)
                 process.start()
+                started.append(process)
         for connection in (end, *theirs):
             connection.close()  # Theirs alone now: a pipe ends with its worker.
-        yield Crew(tuple(ours))
+        yield recruits
     finally:
-        for connection in (lifeline, end, *theirs):
+        for connection in (end, *theirs):
             connection.close()
-        for connection in ours:
-            _wait_for_end(connection)
-        for process in processes:
-            if process.pid is not None:
-                process.join(_STOP_SECONDS)
-                process.kill()
-                process.join()
+        recruits.dismiss()
+
+
+@contextmanager
+def _no_main_module() -> Iterator[None]:
+    """Hide the program's main module: a spawned process would import it again, 0.1 s and more for nothing."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _wait_for_end(connection: Connection) -> None:
@@ -138,11 +194,18 @@ def _wait_for_end(connection: Connection) -> None:
             connection.recv_bytes()
 
 
-def _serve(end: Connection, connections: list[Connection], pickled: bytes) -> NoReturn:
+def _serve(end: Connection, connections: list[Connection], ahead: bytes) -> NoReturn:
     """Load what is shared, fork a process a connection, and work until the lifeline ends."""
     _settle()
-    # Pickled by the caller. What it imports (NumPy) must find _settle's settings.
-    before, do = pickle.loads(pickled)  # noqa: S301
+    # All is pickled by the caller. What it imports (NumPy) must find _settle's settings.
+    with suppress(Exception):
+        first = pickle.loads(ahead)  # noqa: S301
+        if first is not None:
+            first()
+    try:
+        before, do = pickle.loads(connections[0].recv_bytes())  # noqa: S301
+    except (EOFError, OSError):
+        os._exit(0)  # They are not needed.
     with suppress(Exception):  # A task meets the same error, and its answer carries it.
         before()
     connection, children = _divide(connections)

@@ -31,6 +31,7 @@ BYTES_DECIDED_BY = (
     "engines.py",
     "manifest.py",
     "ordering.py",
+    "preload.py",
     "shards.py",
     "sources.py",
     "split.py",

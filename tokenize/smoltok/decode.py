@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smoldata.errors import TokenizerError
-from smoltok.engines import model_json
 from smoltok.tokenizer import Tokenizer
-from smoltok.vocabulary import Ranks, load_ranks, read_ranks
+from smoltok.vocabulary import Ranks, load_ranks, model_json, read_ranks
 
 
 class Decoder:

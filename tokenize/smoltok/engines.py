@@ -18,15 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smoldata.errors import TokenizerError
-from smoldata.files import digest_values
-from smoltok import cache
+from smoltok import preload
 from smoltok.tokenizer import Tokenizer
-from smoltok.vocabulary import load_ranks, tokenizer_json
+from smoltok.vocabulary import load_ranks, model_json
 
 Flat = tuple[NDArray[np.uint32], NDArray[np.int64]]
 """Ids of all texts, and len(texts) + 1 offsets: text ``i`` is ``ids[offsets[i]:offsets[i + 1]]``."""
-
-_MODEL_FORMAT = 3
 
 
 class Engine(Protocol):
@@ -45,9 +42,7 @@ class Fastokens:
     name = "fastokens"
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        from fastokens._native import Tokenizer as Native
-
-        self._native = Native.from_json_str(model_json(tokenizer, reachable_only=True))
+        self._native = preload.native(tokenizer)
 
     def encode_flat(self, texts: Sequence[str]) -> Flat:
         """Return the flat ids and offsets of ``texts``."""
@@ -123,20 +118,6 @@ def load(tokenizer: Tokenizer, name: str | None = None) -> Engine:
 
         refuse_forgery(engine, tokenizer)
     return engine
-
-
-def model_json(tokenizer: Tokenizer, *, reachable_only: bool) -> str:
-    """Return the ``tokenizer.json`` without control tokens that engines load, from the cache if there."""
-    if tokenizer.kind == "json":
-        from smoltok.custom import plain_json
-
-        return plain_json(tokenizer)
-
-    def make() -> str:
-        return tokenizer_json(load_ranks(tokenizer), str(tokenizer.pattern), reachable_only=reachable_only)
-
-    key = digest_values(tokenizer.sha256, tokenizer.pattern, reachable_only, _MODEL_FORMAT)
-    return cache.keep(f"model-{key}.json", make)
 
 
 def _flatten(rows: Sequence[Sequence[int]]) -> Flat:

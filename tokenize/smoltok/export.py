@@ -17,8 +17,8 @@ from typing import Literal
 
 from smoldata.files import write_atomic
 from smoltok.control import llama_names, smollm3_names
-from smoltok.engines import model_json
 from smoltok.tokenizer import LLAMA_3_2
+from smoltok.vocabulary import model_json
 
 Flavour = Literal["llama-3.2", "smollm3"]
 

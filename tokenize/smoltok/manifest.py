@@ -14,6 +14,8 @@ from smoltok.columns import numbers, strings
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.parquet"
+CONVERSATIONS = "chatml"
+"""How the code version begins of shards that hold conversations in ChatML, made outside this package."""
 
 TOKEN_MANIFEST_SCHEMA: Any = pa.schema(
     [

@@ -25,6 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from smoldata.errors import TokenizerError
+from smoldata.files import digest_values
+from smoltok import cache
 from smoltok.tokenizer import Tokenizer
 
 Ranks = dict[bytes, int]
@@ -33,6 +35,7 @@ PATH_VARIABLE = "SMOLTOK_VOCABULARY"
 HUB_FILES = (("HuggingFaceTB/SmolLM3-3B", "tokenizer.json"), ("meta-llama/Llama-3.2-1B", "tokenizer.json"))
 PACKAGE_FILE = ("llama-models", "llama_models/llama3/tokenizer.model")
 _LONGEST_FILE_BYTES = 256 << 20
+_MODEL_FORMAT = 3
 
 
 def places(tokenizer: Tokenizer) -> Iterator[tuple[Path, bool]]:
@@ -153,6 +156,20 @@ def tokenizer_json(ranks: Ranks, pattern: str, *, reachable_only: bool) -> str:
         },
         ensure_ascii=False,
     )
+
+
+def model_json(tokenizer: Tokenizer, *, reachable_only: bool) -> str:
+    """Return the ``tokenizer.json`` without control tokens that engines load, from the cache if there."""
+    if tokenizer.kind == "json":
+        from smoltok.custom import plain_json
+
+        return plain_json(tokenizer)
+
+    def make() -> str:
+        return tokenizer_json(load_ranks(tokenizer), str(tokenizer.pattern), reachable_only=reachable_only)
+
+    key = digest_values(tokenizer.sha256, tokenizer.pattern, reachable_only, _MODEL_FORMAT)
+    return cache.keep(f"model-{key}.json", make)
 
 
 def _merges(ranks: Ranks, reachable_only: bool) -> list[tuple[bytes, bytes]]:
