@@ -3,6 +3,9 @@
 import asyncio
 import itertools
 import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,13 +18,16 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from smoldata.errors import SmolError, SourceError
+from smoltrain.post.cli import post_app
 from smoltrain.post.recipe import read_rows_recipe
 from smoltrain.post.schemas import read_row
 from smoltrain.post.sources import FolderSource
 from smoltrain.post.trace_sets import make_traces, prompts_of
 from smoltrain.post.traces import (
+    THINK,
     Limits,
     Prompt,
     Reply,
@@ -53,6 +59,9 @@ class Endpoint(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.asked: list[dict[str, Any]] = []
         self.broken = False
+        self.hold_after: int | None = None
+        self.held = threading.Event()
+        self.released = threading.Event()
 
     @property
     def teacher(self) -> Teacher:
@@ -66,7 +75,11 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.asked.append(body)
-        text = body["messages"][0]["content"]
+        if self.server.hold_after is not None and len(self.server.asked) > self.server.hold_after:
+            self.server.held.set()
+            self.server.released.wait()
+            return
+        text = body["messages"][0]["content"].partition("\n")[0]
         message: dict[str, Any] = {
             "role": "assistant",
             "content": f"<think>\nHm.\n</think>\nThe answer is {text[-1]}.",
@@ -75,6 +88,11 @@ class _Handler(BaseHTTPRequestHandler):
             message = {"role": "assistant", "reasoning_content": "Hm.", "content": "Fine."}
         if "shallow" in text:
             message["content"] = "Fine."
+        if "begun" in text:
+            message["content"] = "Hm.\n</think>\nFine."
+        if THINK in body["messages"][0]["content"]:
+            turns = len(body["messages"])
+            message["content"] = f"Thoughts on {text}" if turns == 1 else f"The answer is {text[-1]}."
         finish = "length" if "long" in text else "stop"
         choice = {"index": 0, "finish_reason": finish, "message": message}
         answer = {
@@ -144,6 +162,57 @@ def test_what_was_asked_is_not_asked_again(endpoint: Endpoint, tmp_path: Path) -
     }
     assert ask_all(PROMPTS, endpoint.teacher, tmp_path, FAST) == replies
     assert "none" not in json.dumps([json.loads(path.read_bytes()) for path in tmp_path.rglob("*.json")])
+
+
+def test_a_teacher_without_a_thinking_mode_is_asked_in_two_turns(endpoint: Endpoint, tmp_path: Path) -> None:
+    teacher = replace(endpoint.teacher, style="two_turns")
+    replies = ask_all(PROMPTS[:3], teacher, tmp_path, FAST)
+    assert len(endpoint.asked) == 5, "no answer is asked for when the thoughts were cut"
+    second = next(body for body in endpoint.asked if len(body["messages"]) == 3)
+    assert [turn["role"] for turn in second["messages"]] == ["user", "assistant", "user"]
+    rows, dropped = kept_rows(replies, teacher)
+    assert dropped == {"wrong-answer": 1, "ended-by-length": 1}
+    content = rows[0]["messages"][1]["content"]
+    assert content == "<think>\nThoughts on Which one? 4\n</think>\nThe answer is 4."
+    assert ask_all(PROMPTS[:3], teacher, tmp_path, FAST) == replies
+    native = ask_all([Prompt("z", "A begun one")], endpoint.teacher, tmp_path, FAST)
+    assert (native[0].thoughts, native[0].content) == ("Hm.", "Fine.")
+
+
+@pytest.mark.timeout(300)
+def test_killed_between_replies_it_goes_on_to_the_same_bytes(endpoint: Endpoint, tmp_path: Path) -> None:
+    stored = [
+        [{"role": "user", "content": f"Which? {n}"}, {"role": "assistant", "content": f"The answer is {n}."}]
+        for n in range(6)
+    ]
+    path = tmp_path / "plain.parquet"
+    pq.write_table(pa.table({"messages": stored}), path)
+    url = ["--url", endpoint.teacher.url, "--model", "teacher", "--at-once", "1", "--per-minute", "1e9"]
+
+    def command(out: str) -> list[str]:
+        words = ["post", "traces", str(path), *url, "--out", str(tmp_path / out)]
+        return [sys.executable, "-c", "from smoltrain.cli import main; main()", *words]
+
+    paths = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    endpoint.hold_after = 3
+    with subprocess.Popen(command("cut"), env=paths, stdout=subprocess.DEVNULL) as process:
+        assert endpoint.held.wait(200)
+        process.kill()
+    assert len(list((tmp_path / "cut").rglob("replies/*.json"))) == 3
+    assert not (tmp_path / "cut" / "traces.json").exists()
+    endpoint.hold_after = None
+    endpoint.released.set()
+    before = len(endpoint.asked)
+    runner = CliRunner()
+    for out in ("cut", "whole"):
+        words = ["traces", str(path), *url, "--out", str(tmp_path / out)]
+        assert runner.invoke(post_app, words, catch_exceptions=False).exit_code == 0
+    assert len(endpoint.asked) == before + 3 + 6
+    files = {
+        one.relative_to(tmp_path / "whole") for one in (tmp_path / "whole").rglob("*.*") if one.is_file()
+    }
+    for one in files:
+        assert (tmp_path / "cut" / one).read_bytes() == (tmp_path / "whole" / one).read_bytes()
 
 
 def test_pairs_take_the_strong_over_the_weak(endpoint: Endpoint, tmp_path: Path) -> None:

@@ -200,6 +200,10 @@ def traces(
     per_minute: Annotated[float, typer.Option(min=0.1, help="Requests a minute.")] = 600.0,
     at_once: Annotated[int, typer.Option(min=1, help="Requests open at once.")] = 8,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest reply.")] = 8192,
+    style: Annotated[
+        str, typer.Option(help="native: the teacher thinks; two-turns: asked to think, then to answer.")
+    ] = "native",
+    temperature: Annotated[float, typer.Option(min=0, help="Of sampling.")] = 0.6,
     limit: Annotated[int | None, typer.Option(min=1, help="Prompts at most.")] = None,
 ) -> None:
     """Ask a teacher for reasoning; keep traces whose form and answer are right; go on where a run stopped.
@@ -208,13 +212,21 @@ def traces(
     """
     import json
     import os
+    from dataclasses import replace
 
     from smoltrain.post.trace_sets import make_traces, prompts_of
     from smoltrain.post.traces import Limits, Teacher
 
-    key = os.environ.get(key_variable, "none")
-    teacher = Teacher(url, model, max_tokens, key=key)
-    weak = Teacher(weak_url or url, weak_model, max_tokens, key=key) if weak_model else None
+    refuse_unknown("style", style, ("native", "two-turns"))
+    teacher = Teacher(
+        url,
+        model,
+        max_tokens,
+        temperature,
+        key=os.environ.get(key_variable, "none"),
+        style="native" if style == "native" else "two_turns",
+    )
+    weak = replace(teacher, url=weak_url or url, model=weak_model) if weak_model else None
     limits = Limits(per_minute, at_once)
     facts = make_traces(prompts_of(prompts, limit), teacher, out, weak=weak, limits=limits)
     print(json.dumps(facts, indent=2))

@@ -4,6 +4,7 @@ Each prompt is asked once: its reply lies in ``replies/<key>.json`` under a dige
 a run that was stopped goes on, equal prompts are asked once, and the same replies give the same rows. At most
 ``per_minute`` requests start in a minute, ``at_once`` are open. A reply is kept when it ended by itself,
 holds thoughts and an answer, and the answer is right where the prompt's is known; every drop has its reason.
+A teacher that has no thinking mode is asked in two turns: to think, then to answer.
 Pairs: the strong teacher's kept trace against the weak one's reply to the same prompt.
 """
 
@@ -13,15 +14,20 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from smoldata.console import progress
 from smoldata.errors import SmolError
 from smoldata.files import digest_values, remove_leftovers, single_writer, write_json
 
-_THOUGHTS = re.compile(r"\s*<think>\s*(.*?)\s*</think>\s*(.*)", re.DOTALL)
+_THOUGHTS = re.compile(r"\s*(?:<think>)?\s*(.*?)\s*</think>\s*(.*)", re.DOTALL)
+"""Thoughts and answer; some teachers' templates have said ``<think>`` already."""
 _ANSWER = re.compile(r"(?:\\boxed\{([^{}]*)\}|answer is:?\s*\(?([^\s().]+(?:\.\d+)?)\)?)", re.IGNORECASE)
 _LEAST_THOUGHTS = 1
+Style = Literal["native", "two_turns"]
+THINK = "Think about this step by step. Do not state the final answer yet."
+ANSWER = "Now state the final answer alone, in one short sentence that begins with: The answer is"
+"""What a teacher without a thinking mode is asked, after the prompt and after its thoughts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,8 @@ class Teacher:
     seed: int = 0
     key: str = "none"
     """API key; no part of any record."""
+    style: Style = "native"
+    """``native``: it thinks by itself. ``two_turns``: it is asked for thoughts, and then for the answer."""
 
     def settings(self) -> dict[str, Any]:
         """Return what decides a reply: all but address and key."""
@@ -183,28 +191,53 @@ async def paced(calls: Sequence[Callable[[], Awaitable[None]]], limits: Limits) 
 
 
 async def _ask(client: Any, prompt: Prompt, teacher: Teacher) -> dict[str, Any]:
-    answer = await client.chat.completions.create(
-        model=teacher.model,
-        messages=[{"role": "user", "content": prompt.text}],
-        max_tokens=teacher.max_tokens,
-        temperature=teacher.temperature,
-        top_p=teacher.top_p,
-        seed=teacher.seed,
-        extra_body={"chat_template_kwargs": {"enable_thinking": True}},
-    )
-    choice = answer.choices[0]
-    thoughts = getattr(choice.message, "reasoning_content", None) or ""
-    content = choice.message.content or ""
-    if not thoughts and (found := _THOUGHTS.fullmatch(content)):
-        thoughts, content = found[1], found[2]
+    ask = _native if teacher.style == "native" else _two_turns
+    thoughts, content, finish = await ask(client, prompt, teacher)
     return {
         "format_version": 1,
         "prompt": prompt.text,
         "teacher": teacher.settings(),
         "thoughts": thoughts.strip(),
         "content": content.strip(),
-        "finish": choice.finish_reason,
+        "finish": finish,
     }
+
+
+async def _native(client: Any, prompt: Prompt, teacher: Teacher) -> tuple[str, str, str]:
+    """Return (thoughts, answer, why it ended) of a teacher that thinks by itself."""
+    turns = [{"role": "user", "content": prompt.text}]
+    more = {"chat_template_kwargs": {"enable_thinking": True}}
+    message, finish = await _said(client, turns, teacher, extra_body=more)
+    thoughts = getattr(message, "reasoning_content", None) or ""
+    content = message.content or ""
+    if not thoughts and (found := _THOUGHTS.fullmatch(content)):
+        thoughts, content = found[1], found[2]
+    return thoughts, content, finish
+
+
+async def _two_turns(client: Any, prompt: Prompt, teacher: Teacher) -> tuple[str, str, str]:
+    """Return the same of a teacher that is asked to think, and then to answer."""
+    turns = [{"role": "user", "content": f"{prompt.text}\n\n{THINK}"}]
+    thoughts, finish = await _said(client, turns, teacher)
+    if finish != "stop" or not thoughts.content:
+        return thoughts.content or "", "", finish
+    turns += [{"role": "assistant", "content": thoughts.content}, {"role": "user", "content": ANSWER}]
+    answer, finish = await _said(client, turns, teacher)
+    return thoughts.content, answer.content or "", finish
+
+
+async def _said(client: Any, turns: list[dict[str, str]], teacher: Teacher, **more: Any) -> tuple[Any, str]:
+    """Return a message of the teacher, and why it ended."""
+    answer = await client.chat.completions.create(
+        model=teacher.model,
+        messages=turns,
+        max_tokens=teacher.max_tokens,
+        temperature=teacher.temperature,
+        top_p=teacher.top_p,
+        seed=teacher.seed,
+        **more,
+    )
+    return answer.choices[0].message, str(answer.choices[0].finish_reason)
 
 
 def kept_rows(replies: Iterable[Reply], teacher: Teacher) -> tuple[list[dict[str, Any]], dict[str, int]]:
