@@ -46,6 +46,7 @@ _SHAPING = (
     "filters.py",
     "heritage.py",
     "merge.py",
+    "papers.py",
     "pipeline.py",
     "reading.py",
     "streams.py",

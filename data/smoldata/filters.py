@@ -6,7 +6,6 @@ each with its source; :mod:`smoldata.rules` reads them.
 
 import re
 import unicodedata
-from collections import Counter
 from fractions import Fraction
 from functools import lru_cache
 from typing import ClassVar
@@ -15,7 +14,7 @@ import xxhash
 from datatrove.data import Document
 from datatrove.pipeline.filters.base_filter import BaseFilter
 
-from smoldata.rules import CodeSettings, ColumnSettings, PaperSettings, ScoreSettings
+from smoldata.rules import CodeSettings, ColumnSettings, ScoreSettings
 
 _MOST_SCORE = 5
 
@@ -46,6 +45,12 @@ class CodeFilter(BaseFilter):  # type: ignore[misc]
         r"auto-?generated|automatically generated|generated automatically|this file is generated",
         re.IGNORECASE,
     )
+    _ENCODED = (
+        re.compile(r"[a-zA-Z0-9+/\n=]{64,}"),
+        re.compile(r"(?:\b(?:0x|\\x)?[0-9a-fA-F]{2}(?:,|\b\s*)){8,}"),
+        re.compile(r"(?:\\u[0-9a-fA-F]{4}){8,}"),
+    )
+    """Base64, hexadecimal numbers, characters by number: the paper's patterns."""
 
     def __init__(self, settings: CodeSettings, language: str | None) -> None:
         """Filter files in ``language``, a name as in the registry."""
@@ -55,20 +60,41 @@ class CodeFilter(BaseFilter):  # type: ignore[misc]
 
     def filter(self, doc: Document) -> bool | tuple[bool, str]:
         """Keep, or drop with the rule that a file breaks."""
-        rules = self.settings
         lines = doc.text.splitlines()
+        reason = self._lines(lines) or self._characters(doc.text)
+        if not reason and self._GENERATED.search("\n".join(lines[: self.settings.generated_lines])):
+            reason = "generated"
+        return (False, reason) if reason else True
+
+    def _lines(self, lines: list[str]) -> str:
+        """Return which rule on lines is broken; an empty string: none."""
+        rules = self.settings
         if rules.most_lines is not None and len(lines) > rules.most_lines:
-            return False, "too_many_lines"
+            return "too_many_lines"
         longest = max((len(line) for line in lines), default=0)
         if longest > (rules.longest_markup_line if self.is_markup else rules.longest_line):
-            return False, "long_line"
+            return "long_line"
         if not self.is_markup and sum(map(len, lines)) > rules.mean_line * max(len(lines), 1):
-            return False, "long_lines_on_average"
-        if sum(map(str.isalnum, doc.text)) < len(doc.text) * rules.least_alphanumeric:
-            return False, "few_letters_and_digits"
-        if self._GENERATED.search("\n".join(lines[: rules.generated_lines])):
-            return False, "generated"
-        return True
+            return "long_lines_on_average"
+        return ""
+
+    def _characters(self, text: str) -> str:
+        """Return which rule on characters is broken; an empty string: none."""
+        rules = self.settings
+        if sum(map(str.isalnum, text)) < len(text) * rules.least_alphanumeric:
+            return "few_letters_and_digits"
+        if rules.least_alphabetic and sum(map(str.isalpha, text)) < len(text) * rules.least_alphabetic:
+            return "few_letters"
+        if rules.most_encoded is not None and self._is_encoded(text):
+            return "encoded_data"
+        return ""
+
+    def _is_encoded(self, text: str) -> bool:
+        """Return whether a piece of encoded data is long, or such pieces make much of the file."""
+        rules = self.settings
+        sizes = [len(match[0]) for pattern in self._ENCODED for match in pattern.finditer(text)]
+        longest = max(sizes, default=0)
+        return longest > (rules.most_encoded or 0) or sum(sizes) > rules.most_encoded_share * len(text)
 
 
 class ScriptFilter(BaseFilter):  # type: ignore[misc]
@@ -151,30 +177,6 @@ class ColumnFilter(BaseFilter):  # type: ignore[misc]
         too_much = rule.most is not None and value > rule.most
         too_little = rule.least is not None and value < rule.least
         return not (too_much or too_little) or (False, rule.name)
-
-
-class PaperFilter(BaseFilter):  # type: ignore[misc]
-    """Drops texts that are no running text: too few paragraphs, one word or sign all over."""
-
-    name = "paper"
-
-    def __init__(self, settings: PaperSettings) -> None:
-        """Filter by ``settings``."""
-        super().__init__()
-        self.settings = settings
-
-    def filter(self, doc: Document) -> bool | tuple[bool, str]:
-        """Keep, or drop as ``few_paragraphs``, ``frequent_word``."""
-        rules = self.settings
-        if sum(bool(part.strip()) for part in doc.text.split("\n\n")) < rules.least_paragraphs:
-            return False, "few_paragraphs"
-        words = Counter(doc.text.split())
-        # Of words that are equally frequent the first in the text counts.
-        word, count = words.most_common(1)[0] if words else ("", 0)
-        too_often = count > rules.most_frequent_word * words.total()
-        if rules.most_frequent_word < 1 and (too_often or not word.isalpha()):
-            return False, "frequent_word"
-        return True
 
 
 class SampleFilter(BaseFilter):  # type: ignore[misc]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from smoldata.errors import RecipeError
 from smoldata.steps import StepContext, StepSettings
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]
 
 
 class LengthSettings(StepSettings):
@@ -42,6 +43,10 @@ class CodeSettings(StepSettings):
     longest_markup_line: Count
     mean_line: Count
     least_alphanumeric: Share
+    least_alphabetic: Share = 0.0
+    most_encoded: Count | None = None
+    """Characters of the longest piece of encoded data; null: encoded data is not looked for."""
+    most_encoded_share: Share = 1.0
     markup: tuple[str, ...] = ()
     most_lines: Count | None = None
     generated_lines: Count = 5
@@ -118,18 +123,38 @@ def sample(settings: SampleSettings, _context: StepContext) -> "BaseFilter":
 
 
 class PaperSettings(StepSettings):
-    """Rules of peS2o for whole papers; paragraphs stand between empty lines, words between white space."""
+    """Rules of peS2o for the body of whole papers; words stand between white space."""
 
+    least_words: Count = 0
+    most_words: Count | None = None
     least_paragraphs: Count = 0
     most_frequent_word: Share = 1.0
     """Largest share of the words that one word may have; it must consist of letters."""
+    word_counts: str | None = None
+    """File of lines ``word,count``: paragraphs of improbable words are taken out."""
+    word_counts_sha256: Sha256 | None = None
+    least_log_probability: float = -20.0
+    """Mean log2 probability of a paragraph's words."""
+    language_model: str | None = None
+    """fastText language identifier: the language of most paragraphs must be ``language``."""
+    language_model_sha256: Sha256 | None = None
+    language: str = "en"
+    """Label without its prefix."""
+
+    @model_validator(mode="after")
+    def _pinned(self) -> "PaperSettings":
+        for name in ("word_counts", "language_model"):
+            if getattr(self, name) is not None and getattr(self, f"{name}_sha256") is None:
+                message = f"give {name}_sha256, too"
+                raise ValueError(message)
+        return self
 
 
-def paper(settings: PaperSettings, _context: StepContext) -> "BaseFilter":
-    """Drop as ``few_paragraphs`` and ``frequent_word``."""
-    from smoldata.filters import PaperFilter
+def paper(settings: PaperSettings, context: StepContext) -> "BaseFilter":
+    """Drop as ``few_words``, ``many_words``, ``frequent_word``, ``language`` and ``few_paragraphs``."""
+    from smoldata.papers import PaperFilter
 
-    return PaperFilter(settings)
+    return PaperFilter(settings, context.base)
 
 
 class Fineweb2Language(StepSettings):

@@ -56,7 +56,7 @@ def test_a_dump_of_posts_becomes_questions_with_answers(tmp_path: Path) -> None:
         ],
     }
     assert second == {"qid": 2, "title": "Alone", "question": "q2", "answers": []}
-    assert question_and_answers(first) == "Q: On x\n\nq1\n\nA: a4\n\nA: a3\n"
+    assert question_and_answers(first) == "Q: On x\n\nq1\nA: a4\nA: a3\n"
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def test_posts_become_documents(tmp_path: Path) -> None:
     (built,) = cli(*command, "--output", str(tmp_path / "out"), "--workers", "1")
     assert (built["read"], built["kept"], built["dropped"]) == (2, 1, {"no_answer": 1})
     (document,) = built_documents(tmp_path / "out")
-    assert document["text"] == f"Q: {LONG.strip()}\n\nA: Yes.\n"
+    assert document["text"] == f"Q: {LONG.strip()}\nA: Yes.\n"
     assert (document["id"], document["source"]) == ("1", "stackexchange")
     (again,) = cli(*command, "--output", str(tmp_path / "out"), "--workers", "1")
     assert not again["fresh"]

@@ -1,10 +1,10 @@
 """A Jupyter notebook -> text: cells with their outputs, or one script.
 
-The forms are StarCoder's (Li et al. 2023): cells grouped by kind as in bigcode-project/bigcode-dataset,
-``preprocessing/jupyter-structured``; the tags from memory, unverified. *Structured* alternates text, code and
-output under tags, *script* is code with the text as comments. The tags are ordinary text to a tokenizer that
-does not know them. Outputs are what a reader sees as text: streams, ``text/plain`` results and error lines;
-pictures and HTML are left out. Cost: linear in the notebook.
+The forms are StarCoder's (Lozhkov et al. 2024, sections 2.4.1 and 5.4; bigcode-project/bigcode-dataset,
+``preprocessing/jupyter-structured``): neighbouring cells of a kind are one, of whose outputs the last stays.
+*Structured* alternates text, code and output under tags, *script* is code with the text as comments. The tags
+are ordinary text to a tokenizer that does not know them. Outputs are what a reader sees as text: streams,
+``text/plain`` results and error lines; pictures and HTML are left out. Cost: linear in the notebook.
 """
 
 import json
@@ -29,7 +29,7 @@ def structured(row: Mapping[str, Any]) -> str:
         if kind == "markdown":
             parts.append("<jupyter_text>" + "\n".join(source for _, source, _ in cells))
             continue
-        output = "\n".join(output for _, _, output in cells if output)
+        output = cells[-1][2]
         code = "\n".join(source for _, source, _ in cells)
         parts.append(f"<jupyter_code>{code}<jupyter_output>{output or '<empty_output>'}")
     return "".join(parts)

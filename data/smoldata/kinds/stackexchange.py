@@ -1,9 +1,8 @@
 """A question and its answers -> one document, the accepted answer first, then by votes.
 
 Rows as in HuggingFaceH4/stack-exchange-preferences: ``question`` (HTML), ``answers``: a list of ``text``
-(HTML), ``pm_score``, ``selected``, ``answer_id``. The form, ``Q: …`` and ``A: …`` with an empty line between,
-is that of togethercomputer/RedPajama-Data (rp_v1, stack_exchange), from which Dolma's is said to come
-(from memory, unverified).
+(HTML), ``pm_score``, ``selected``, ``answer_id``. The form, ``Q: …`` and ``A: …`` a line each, is that of
+togethercomputer/RedPajama-Data (data_prep/stack_exchange/post_processing.py), there by votes alone.
 """
 
 from collections.abc import Mapping
@@ -23,7 +22,7 @@ def question_and_answers(row: Mapping[str, Any]) -> str:
     if not answers:
         raise Unrenderable("no_answer")
     head = f"{title}\n\n{question}" if title else question
-    return "\n\n".join([f"Q: {head}", *(f"A: {answer}" for answer in answers)]) + "\n"
+    return "\n".join([f"Q: {head}", *(f"A: {answer}" for answer in answers)]) + "\n"
 
 
 def ranked(answers: Any) -> list[Mapping[str, Any]]:

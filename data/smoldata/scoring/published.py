@@ -23,8 +23,8 @@ class Head:
 
 
 _STACK_EDU: Final = (
-    "model cards HuggingFaceTB/stack-edu-classifier-*: 1,024 tokens; thresholds 3, Java 2: from memory of "
-    "arXiv:2502.02737 (SmolLM2), unverified"
+    "model cards HuggingFaceTB/stack-edu-classifier-*: 1,024 tokens; arXiv:2502.02737 (SmolLM2), section "
+    "3.4: threshold 3, for Java 2"
 )
 
 

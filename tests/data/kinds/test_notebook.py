@@ -42,7 +42,7 @@ CELLS: list[dict[str, Any]] = [
 def test_structured_alternates_text_code_and_output() -> None:
     assert structured({"cells": CELLS}) == (
         "<jupyter_start><jupyter_text># Title\nSome words.\nMore."
-        "<jupyter_code>x = 1\nx\n1/0<jupyter_output>100%\ndone\n1\nZeroDivisionError: division by zero"
+        "<jupyter_code>x = 1\nx\n1/0<jupyter_output>ZeroDivisionError: division by zero"
     )
 
 

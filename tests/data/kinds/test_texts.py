@@ -22,7 +22,7 @@ ANSWERS = [
 def test_answers_are_ranked() -> None:
     row = {"question": "<p>Why <code>x</code>?</p>", "answers": ANSWERS, "title": "On x"}
     assert question_and_answers(row) == (
-        "Q: On x\n\nWhy `x`?\n\nA: Accepted.\n\nA: As many, older.\n\nA: Most votes.\n"
+        "Q: On x\n\nWhy `x`?\nA: Accepted.\nA: As many, older.\nA: Most votes.\n"
     )
 
 
