@@ -291,5 +291,13 @@ def _dtype(dtype: str, kind: str) -> str:
 
 
 def _check_needs(task: TaskDefinition) -> None:
+    """Raise now what would else be raised after hours of generation: no sandbox here, no judge named."""
+    if "sandbox" in task.needs:
+        from smoleval.sandbox import probe
+
+        probe()
     if "judge" in task.needs:
-        say(f"{task.name} is judged by a language model: its definition names it")
+        from smoleval.metrics.judge import judge_from_environment
+
+        judge = judge_from_environment()
+        say(f"{task.name} is judged by {judge.model} at {judge.url}")

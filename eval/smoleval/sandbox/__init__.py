@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from smoleval.sandbox.limits import Limits as Limits
     from smoleval.sandbox.limits import Outcome as Outcome
     from smoleval.sandbox.limits import SandboxError as SandboxError
+    from smoleval.sandbox.runner import probe as probe
     from smoleval.sandbox.runner import run as run
 
 _HOME = {
@@ -27,9 +28,10 @@ _HOME = {
     "Verdict": "smoleval.sandbox.judging",
     "judge": "smoleval.sandbox.judging",
     "judge_many": "smoleval.sandbox.judging",
+    "probe": "smoleval.sandbox.runner",
     "run": "smoleval.sandbox.runner",
 }
-__all__ = ["Case", "Limits", "Outcome", "SandboxError", "Verdict", "judge", "judge_many", "run"]
+__all__ = ["Case", "Limits", "Outcome", "SandboxError", "Verdict", "judge", "judge_many", "probe", "run"]
 
 
 def __getattr__(name: str) -> Any:

@@ -77,6 +77,12 @@ def check_machine() -> None:
         raise SandboxError(f"no sandbox on {sys.platform} {os.uname().machine}" + _ADVICE)
 
 
+def probe() -> None:
+    """Run an empty program: raises :class:`SandboxError` now, and not after hours of generation."""
+    if not run("pass").succeeded:
+        raise SandboxError("an empty program does not run in the sandbox of this machine" + _ADVICE)
+
+
 def _request(
     program: str, stdin: bytes, files: Mapping[str, bytes], limits: Limits, *, packages: bool
 ) -> dict[str, Any]:

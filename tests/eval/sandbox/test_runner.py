@@ -323,3 +323,10 @@ def test_a_sandbox_that_cannot_be_built_refuses_and_says_why(monkeypatch: pytest
     monkeypatch.setattr(runner, "runtime", lambda: ([("/no/such/folder", "/x")], []))
     with pytest.raises(SandboxError, match=r"cannot isolate a program \(file system of the sandbox.*nothing"):
         run("print(1)")
+
+
+def test_a_probe_passes_here_and_fails_where_programs_do_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    runner.probe()
+    monkeypatch.setattr(runner, "_interpreter", lambda: "/no/such/interpreter")
+    with pytest.raises(SandboxError, match=r"cannot isolate .*nothing was run"):
+        runner.probe()
