@@ -53,6 +53,9 @@ train: $(STAMPS)/train ## train a tiny SmolLM3 on the bundle of a stage, on this
 eval: $(STAMPS)/eval ## held-out loss of the trained model, per source: MAX_TOKENS=1024 of each
 	@$(BIN)/smoleval heldout --build "$(BUILD)" --max-tokens $(MAX_TOKENS)
 
+scores: $(STAMPS)/core ## every score beside the published figures, with intervals and win rates, and a page: [CHECKPOINT=]
+	@$(BIN)/smoleval scores --build "$(BUILD)" --page $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)")
+
 ##@ Post-training
 posttrain: $(STAMPS)/train ## mid-training, SFT, APO and merge on the tiny model, with a page: [PRESET=tiny|blog|recipe PROFILE=sample|hub]
 	@ls "$(BUILD)"/*/runs/*/checkpoints/step-*/state.json >/dev/null 2>&1 || $(MAKE) train STAGE="$(or $(STAGE),2)"
@@ -143,4 +146,4 @@ locks: $(STAMPS)/uv ## compile the locks anew from pyproject.toml
 help: ## print the targets
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z][a-z-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: mixture sql report handoff verify train ablate eval posttrain chat serve test test-system test-nanotron lint docs docs-check bench clean setup setup-curate setup-train setup-eval setup-dev locks help
+.PHONY: mixture sql report handoff verify train ablate eval scores posttrain chat serve test test-system test-nanotron lint docs docs-check bench clean setup setup-curate setup-train setup-eval setup-dev locks help

@@ -18,7 +18,7 @@ import torch
 from smoldata.console import say
 from smoldata.errors import InputError
 from smoldata.files import digest_values, fsync, single_writer, write_atomic
-from smoleval.ruler.score import read_manifest, read_prompts, score_predictions
+from smoleval.ruler.score import read_manifest, read_prompts, score_predictions, statements
 from smoleval.scores import Score, checkpoint_sha256
 from smoltok.encoding import encode
 from smoltok.tokenizer import resolve
@@ -53,7 +53,7 @@ def run(
     engine = f"transformers {importlib.metadata.version('transformers')}"
     folder = data / "predictions" / f"{weights[:8]}-{digest_values(settings, engine, weights)[:8]}"
     with single_writer(folder):
-        left = [one for one in manifest["tasks"].values() if not _finished(folder, one)]
+        left = [one for _, one in statements(manifest) if not _finished(folder, one)]
         if left:
             model, encoder, decode = _load(checkpoint, manifest, running)
             for statement in left:

@@ -43,6 +43,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
+def statements(manifest: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Return what a manifest says of each task, in RULER's order."""
+    return [(name, manifest["tasks"][name]) for name in TASKS if name in manifest["tasks"]]
+
+
 def read_prompts(folder: Path, statement: dict[str, Any]) -> list[dict[str, Any]]:
     """Return a task's prompts; raises :class:`IntegrityError` if the file is not the one of the manifest."""
     path = folder / statement["file"]
@@ -90,7 +95,7 @@ def score_predictions(
         "settings": canonical(settings | {name: manifest[name] for name in _FACTS}),
     }
     rows = []
-    for name, statement in manifest["tasks"].items():
+    for name, statement in statements(manifest):
         prompts = read_prompts(data, statement)
         points = _points(prompts, read_predictions(predictions / f"{name}.jsonl"), statement["metric"], name)
         value, error = mean(points)

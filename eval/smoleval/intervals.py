@@ -1,0 +1,42 @@
+"""Scores -> 95 % confidence intervals.
+
+A share of items that are right or wrong (its standard error is that of a proportion) gets Wilson's interval,
+which also holds at 0 and 1; any other score gets value ± 1.96 standard errors. Both take the items as a
+sample of what could have been asked; they say nothing of other prompts or seeds.
+"""
+
+import math
+
+Z95 = 1.959963984540054
+_CLOSE = 0.02
+
+
+def wilson(share: float, items: float) -> tuple[float, float]:
+    """Return Wilson's interval of a share of ``items`` (E. B. Wilson, 1927).
+
+    >>> [round(end, 4) for end in wilson(0.5, 100)]
+    [0.4038, 0.5962]
+    """
+    spread = Z95 * Z95 / items
+    middle = (share + spread / 2) / (1 + spread)
+    half = Z95 / (1 + spread) * math.sqrt(share * (1 - share) / items + spread / (4 * items))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def interval(value: float, stderr: float | None, items: int) -> tuple[float, float] | None:
+    """Return the 95 % interval of a score; None where nothing is known of its spread."""
+    if stderr is None:
+        return None
+    if is_proportion(value, stderr, items):
+        return wilson(value, items)
+    return value - Z95 * stderr, value + Z95 * stderr
+
+
+def is_proportion(value: float, stderr: float, items: int) -> bool:
+    """Return whether a score has the standard error of a share of items that are right or wrong."""
+    if not 0 <= value <= 1 or items <= 1:
+        return False
+    if value in (0.0, 1.0):
+        return stderr == 0.0
+    binomial = math.sqrt(value * (1 - value) / (items - 1))
+    return abs(stderr - binomial) <= _CLOSE * binomial
