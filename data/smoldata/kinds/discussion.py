@@ -3,7 +3,8 @@
 The steps are BigCode's for issues (bigcode-project/bigcode-dataset, ``preprocessing/filtering_issues.py`` and
 ``utils/utils_issues.py``): what mail programs add is cut, comments of bots are left out, comments of more
 than 80 lines keep the first 60 and the last 20, short issues and monologues are dropped. Pull requests follow
-the StarCoder2 paper in outline (title, description, changes, reviews; its tags from memory, unverified).
+the StarCoder2 paper (arXiv:2402.19173, section 2.3: what is dropped and cut; section 5.2: what stands where),
+with words for its tags, and without its draws (which repositories, how much of a file).
 """
 
 import re
@@ -17,6 +18,10 @@ LEAST_CHARACTERS, MOST_CHARACTERS, MOST_EVENTS = 200, 7000, 10
 """One author alone needs this many characters, no more than these, and no more events (BigCode's numbers)."""
 _MOST_LINES, _LAST_LINES = 80, 20
 _MOST_PATCH_LINES = 200
+_LEAST_TITLE, _MOST_TITLE, _LEAST_DESCRIPTION, _MOST_DESCRIPTION = 10, 500, 20, 1000
+_LEAST_COMMENT, _MOST_HUNK, _MOST_PULL_REQUEST = 20, 10_000, 100_000
+_TITLES_OF_TOOLS = ("depend", "release")
+"""``dependencies``, ``dependency`` and ``depend`` of the paper are one."""
 _BOT_WORDS = ("[bot]", "botmanager", "bors-", "jenkins", "k8s-", "-test-", "travis")
 _BOT_ENDS = (
     *("-automaton", "-automation", "-benchmark", "-build", "-deployer", "-cloud", "bot", "-ci", "-linter"),
@@ -68,21 +73,26 @@ def pull_request(row: Mapping[str, Any]) -> str:
     """Return a pull request: title, description, changed files, reviews and comments, how it ended.
 
     Takes GitHub's answers: ``pull_request``, and where known ``files`` (``filename``, ``patch``),
-    ``comments``, ``reviews``, ``review_comments`` (``path``, ``diff_hunk``). Raises :class:`Unrenderable`:
-    ``bot``, ``no_title``, ``no_description``.
+    ``comments``, ``reviews`` (``state``), ``review_comments`` (``path``, ``diff_hunk``). Raises
+    :class:`Unrenderable`: ``no_title``, ``bot``, ``short_title``, ``title_of_a_tool``, ``short_description``,
+    ``description_of_a_tool``, ``not_merged``, ``too_long``.
     """
     pull = row["pull_request"]
     if not isinstance(pull, Mapping) or not _title(pull):
         raise Unrenderable("no_title")
-    if is_bot(_author(pull)):
-        raise Unrenderable("bot")
-    if not str(pull.get("body") or "").strip():
-        raise Unrenderable("no_description")
-    said = [entry for name in ("reviews", "review_comments", "comments") for entry in row.get(name) or ()]
-    events = readable([Event(_author(pull), str(pull["body"])), *map(_review, said)])
-    names = masked(events)
+    reviews = [entry for name in ("reviews", "review_comments") for entry in row.get(name) or ()]
+    why = _why_no_pull_request(pull, reviews)
+    if why:
+        raise Unrenderable(why)
+    comments = [_review(entry) for entry in row.get("comments") or ()]
+    said = [*map(_review, reviews), *(event for event in comments if len(event.text) >= _LEAST_COMMENT)]
+    described = readable([Event(_author(pull), str(pull["body"]))])
+    if not described:
+        raise Unrenderable("short_description")
+    first = Event(described[0].author, _cut(described[0].text, _MOST_DESCRIPTION))
+    names = masked([first, *readable(said)])
     base = pull.get("base")
-    lines = [f"Title: {_title(pull)}"]
+    lines = [f"Title: {_cut(_title(pull), _MOST_TITLE)}"]
     if isinstance(base, Mapping) and base.get("ref"):
         lines.append(f"Base: {base['ref']}")
     lines.append(f"{names[0][0]}: {names[0][1]}")
@@ -91,7 +101,34 @@ def pull_request(row: Mapping[str, Any]) -> str:
     lines.append(
         "\nStatus: " + ("merged" if pull.get("merged") or pull.get("merged_at") else str(pull.get("state")))
     )
-    return "\n".join(lines) + "\n"
+    text = "\n".join(lines) + "\n"
+    if len(text) > _MOST_PULL_REQUEST:
+        raise Unrenderable("too_long")
+    return text
+
+
+def _why_no_pull_request(pull: Mapping[str, Any], reviews: Sequence[Any]) -> str:
+    """Return why a pull request is left out, by the paper's rules; an empty string: it is not."""
+    title, description = _title(pull).lower(), str(pull.get("body") or "").strip()
+    if is_bot(_author(pull)):
+        return "bot"
+    if len(title) < _LEAST_TITLE:
+        return "short_title"
+    if any(word in title for word in _TITLES_OF_TOOLS):
+        return "title_of_a_tool"
+    if len(description) < _LEAST_DESCRIPTION:
+        return "short_description"
+    if "Qwiet" in description:
+        return "description_of_a_tool"
+    approved = any(
+        isinstance(entry, Mapping) and str(entry.get("state") or "").upper() == "APPROVED"
+        for entry in reviews
+    )
+    return "" if pull.get("merged") or pull.get("merged_at") or approved else "not_merged"
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[:most].rstrip() + "…"
 
 
 def is_bot(author: str) -> bool:
@@ -187,7 +224,8 @@ def _review(entry: Any) -> Event:
         raise Unrenderable("bad_event")
     body = str(entry.get("body") or "").strip()
     hunk = str(entry.get("diff_hunk") or "").rstrip()
-    where = f"on {entry['path']}:\n{hunk}\n" if hunk and entry.get("path") else ""
+    shown = f"{hunk}\n" if len(hunk) <= _MOST_HUNK else ""
+    where = f"on {entry['path']}:\n{shown}" if hunk and entry.get("path") else ""
     return Event(_author(entry), f"{where}{body}" if body else "")
 
 

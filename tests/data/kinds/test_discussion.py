@@ -9,6 +9,13 @@ from hypothesis import strategies as st
 from smoldata.kinds import Unrenderable
 from smoldata.kinds.discussion import Event, is_bot, issue, masked, pull_request, readable, without_mail
 
+PULL: dict[str, Any] = {
+    "title": "Read tabs everywhere",
+    "body": "Closes the issue about tabs.",
+    "user": {"login": "ada"},
+    "state": "open",
+    "merged": True,
+}
 LONG = "The parser stops at the first tab character. " * 6
 
 
@@ -109,8 +116,8 @@ def test_no_author_s_name_stays(pairs: list[tuple[str, str]]) -> None:
 def test_a_pull_request() -> None:
     row = {
         "pull_request": {
-            "title": "Read tabs",
-            "body": "Closes #3.",
+            "title": "Read tabs everywhere",
+            "body": "Closes #3, which ada found.",
             "user": {"login": "ada"},
             "base": {"ref": "main"},
             "state": "closed",
@@ -124,20 +131,55 @@ def test_a_pull_request() -> None:
         "review_comments": [
             {"user": {"login": "grace"}, "body": "Why?", "path": "a.py", "diff_hunk": "@@ -1 +1 @@\n+y"}
         ],
-        "comments": [{"user": {"login": "ada"}, "body": "Because, grace."}],
+        "comments": [
+            {"user": {"login": "ada"}, "body": "Because of the tabs, grace."},
+            {"user": {"login": "ada"}, "body": "Too short."},
+        ],
     }
     assert pull_request(row) == (
-        "Title: Read tabs\nBase: main\nusername_0: Closes #3.\n\na.py\n@@ -1 +1 @@\n-x\n+y\n\n"
+        "Title: Read tabs everywhere\nBase: main\n"
+        "username_0: Closes #3, which username_0 found.\n\na.py\n@@ -1 +1 @@\n-x\n+y\n\n"
         "username_1: Good.\n\n"
-        "username_1: on a.py:\n@@ -1 +1 @@\n+y\nWhy?\n\nusername_0: Because, username_1.\n\nStatus: merged\n"
+        "username_1: on a.py:\n@@ -1 +1 @@\n+y\nWhy?\n\n"
+        "username_0: Because of the tabs, username_1.\n\nStatus: merged\n"
     )
 
 
 @pytest.mark.parametrize(
     ("change", "reason"),
-    [({"user": {"login": "x[bot]"}}, "bot"), ({"body": " "}, "no_description"), ({"title": ""}, "no_title")],
+    [
+        ({"user": {"login": "x[bot]"}}, "bot"),
+        ({"title": ""}, "no_title"),
+        ({"title": "Read tabs"}, "short_title"),
+        ({"title": "Bump dependencies of x"}, "title_of_a_tool"),
+        ({"title": "Release 1.0 is here"}, "title_of_a_tool"),
+        ({"body": " "}, "short_description"),
+        ({"body": "A description by Qwiet AI, long enough"}, "description_of_a_tool"),
+        ({"merged": False}, "not_merged"),
+        ({"body": "> On Mon, someone wrote:\n> this\nReply to this email directly"}, "short_description"),
+    ],
 )
 def test_a_pull_request_that_says_nothing(change: dict[str, Any], reason: str) -> None:
-    pull = {"title": "t", "body": "b", "user": {"login": "ada"}, "state": "open"} | change
+    pull = PULL | change
     with pytest.raises(Unrenderable, match=f"^{reason}$"):
         pull_request({"pull_request": pull})
+
+
+def test_pull_requests_are_cut_as_published() -> None:
+    body = "\n".join(f"Line {number} of the description." for number in range(90))
+    row = {
+        "pull_request": PULL | {"title": "t" * 600, "body": body, "merged": False},
+        "reviews": [{"user": {"login": "grace"}, "body": "Yes.", "state": "APPROVED"}],
+        "review_comments": [
+            {"user": {"login": "grace"}, "body": "Why?", "path": "a.py", "diff_hunk": "+" * 10_001}
+        ],
+    }
+    text = pull_request(row)
+    title, said = text.split("\n")[0], text[text.index("username_0") :]
+    assert title == "Title: " + "t" * 500 + "…"
+    assert said.startswith("username_0: Line 0 of the description.\n")
+    assert len(said.partition("\n\nusername_1")[0]) <= len("username_0: ") + 1001
+    assert "username_1: Yes.\n\nusername_1: on a.py:\nWhy?\n\nStatus: open\n" in text
+    files = [{"filename": f"{number}.py", "patch": "+" * 2000} for number in range(50)]
+    with pytest.raises(Unrenderable, match=r"^too_long$"):
+        pull_request(row | {"files": files})
