@@ -1,18 +1,13 @@
 """A Hugging Face causal model as a lighteval model: its own class, because lighteval's own is slow and pads.
 
-Log-likelihoods: all requests are tokenized at once, equal inputs are computed once (choices of one token
-share their context), the rest is sorted by length and packed into batches of at most ``batch_tokens``. Rows
-are padded on the right, where a causal model cannot look, so no mask is needed; logits are made for the
-positions of the continuations only, and their log-softmax is taken in float32. Unlike lighteval's class, a
-choice's tokens are its own: lighteval 0.13 pads them to the longest choice, which undoes the normalisation
-by tokens. Cost: one forward pass over the distinct inputs.
+Log-likelihoods come from :mod:`smoleval.loglikelihood`, generated text from :mod:`smoleval.generate`. Unlike
+in lighteval's class, a choice's tokens are its own: lighteval 0.13 pads them to the longest choice, which
+undoes the normalisation by tokens.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from lighteval.models.abstract_model import LightevalModel, ModelConfig
 from lighteval.models.model_output import ModelResponse
 from lighteval.tasks.prompt_manager import PromptManager
@@ -20,9 +15,7 @@ from lighteval.tasks.requests import Doc
 
 from smoldata.errors import InputError
 from smoleval.generate import Generator, Limits
-
-_MULTIPLE = 8
-"""Rows are padded to a multiple of this: tensor cores like it."""
+from smoleval.loglikelihood import Answer, Request, answers, encode, rows_of, split
 
 
 class _NoCache:
@@ -30,37 +23,6 @@ class _NoCache:
 
     def _init_registry(self, registry: object) -> None:
         """Do nothing; lighteval's pipeline calls this."""
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One choice of one question."""
-
-    doc: int
-    choice: int
-    tokens: tuple[int, ...]
-    """The continuation."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One distinct input and the requests that it answers: their last labels are its last positions."""
-
-    ids: tuple[int, ...]
-    requests: tuple[Request, ...]
-
-    @property
-    def labels(self) -> int:
-        """Return how many positions at the end are read."""
-        return max(len(request.tokens) for request in self.requests)
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """Sum of ln p of a continuation, and whether each of its tokens is the most likely one."""
-
-    logprob: float
-    greedy: bool
 
 
 class SmolModel(LightevalModel):  # type: ignore[misc]  # lighteval ships no types
@@ -106,15 +68,15 @@ class SmolModel(LightevalModel):  # type: ignore[misc]  # lighteval ships no typ
         """Generate; see :mod:`smoleval.generate`."""
         prompts = [self._asked(doc) for doc in docs]
         special = self.add_special_tokens and not self.prompt_manager.use_chat_template
-        ids = self._encode(prompts, special=special)
+        ids = encode(self._tokenizer, prompts, special=special)
         generator = Generator(self.model, self._tokenizer, self.limits)
-        answers, cut = generator.answers(ids, docs)
+        generated, cut = generator.answers(ids, docs)
         self.truncated += cut
         return [
             ModelResponse(
                 input=prompt, input_tokens=tokens, text=list(answer.texts), output_tokens=list(answer.tokens)
             )
-            for prompt, tokens, answer in zip(prompts, ids, answers, strict=True)
+            for prompt, tokens, answer in zip(prompts, ids, generated, strict=True)
         ]
 
     def _asked(self, doc: Doc) -> str:
@@ -132,162 +94,31 @@ class SmolModel(LightevalModel):  # type: ignore[misc]  # lighteval ships no typ
         )
 
     def loglikelihood(self, docs: list[Doc]) -> list[ModelResponse]:
-        """Return ln p of each choice given its prompt."""
-        prompts = [self.prompt_manager.prepare_prompt(doc) for doc in docs]
-        contexts, requests = self._requests(prompts, docs)
-        rows = self._rows(contexts, requests)
-        found: dict[tuple[int, int], Answer] = {}
-        for batch in batches(rows, self.limits.batch_tokens):
-            for request, answer in self._scored(batch):
-                found[request.doc, request.choice] = answer
-        return [
-            self._response(number, prompts[number], contexts, requests[number], found)
-            for number in range(len(docs))
-        ]
+        """Return ln p of each choice given its prompt; see :mod:`smoleval.loglikelihood`."""
+        prompts = [str(self.prompt_manager.prepare_prompt(doc)) for doc in docs]
+        choices = [list(doc.choices) for doc in docs]
+        requests = split(self._tokenizer, prompts, choices, special=self.add_special_tokens)
+        rows, cut = rows_of(requests, self.max_length)
+        self.truncated += cut
+        found: dict[tuple[int, int], Answer] = {
+            (request.item, request.choice): answer
+            for request, answer in answers(self.model, rows, self.limits.batch_tokens)
+        }
+        return [_response(prompt, group, found) for prompt, group in zip(prompts, requests, strict=True)]
 
     def loglikelihood_rolling(self, docs: list[Doc]) -> list[ModelResponse]:  # noqa: ARG002 (lighteval's name)
         """Refuse: no task of ours asks for it (held-out loss has its own scorer)."""
         raise InputError("rolling log-likelihoods are not computed here; see `smoleval heldout`")
 
-    @staticmethod
-    def _response(
-        number: int,
-        prompt: str,
-        contexts: Sequence[list[list[int]]],
-        requests: Sequence[Request],
-        found: dict[tuple[int, int], Answer],
-    ) -> ModelResponse:
-        answers = [found[number, request.choice] for request in requests]
-        return ModelResponse(
-            input=prompt,
-            input_tokens=contexts[number][0],
-            output_tokens=[list(request.tokens) for request in requests],
-            logprobs=[answer.logprob for answer in answers],
-            argmax_logits_eq_gold=[answer.greedy for answer in answers],
-        )
 
-    def _encode(self, texts: Sequence[str], *, special: bool) -> list[list[int]]:
-        """Tokenize many texts at once (in parallel, in the tokenizer's own threads)."""
-        if not texts:
-            return []
-        encoded = self._tokenizer(list(texts), add_special_tokens=special, padding=False, truncation=False)
-        ids: list[list[int]] = encoded["input_ids"]
-        return ids
-
-    def _requests(
-        self, prompts: Sequence[str], docs: Sequence[Doc]
-    ) -> tuple[list[list[list[int]]], list[list[Request]]]:
-        """Split each prompt + choice into context and continuation ids, by lighteval's rule.
-
-        Spaces at the end of a prompt go to the choice; the whole text is tokenized, and the continuation is
-        what comes after as many tokens as the prompt alone has (at least one token).
-        """
-        bare = [prompt.rstrip() for prompt in prompts]
-        spaces = [prompt[len(short) :] for prompt, short in zip(prompts, bare, strict=True)]
-        heads = self._encode(bare, special=self.add_special_tokens)
-        counts = [len(doc.choices) for doc in docs]
-        wholes = iter(
-            self._encode(
-                [
-                    short + gap + choice
-                    for short, gap, doc in zip(bare, spaces, docs, strict=True)
-                    for choice in doc.choices
-                ],
-                special=self.add_special_tokens,
-            )
-        )
-        contexts: list[list[list[int]]] = []
-        requests: list[list[Request]] = []
-        for number, (head, count) in enumerate(zip(heads, counts, strict=True)):
-            contexts.append([])
-            requests.append([])
-            for choice in range(count):
-                whole = next(wholes)
-                cut = min(len(head), len(whole) - 1)
-                contexts[-1].append(whole[:cut] or [self._start_token()])
-                requests[-1].append(Request(number, choice, tuple(whole[cut:])))
-        return contexts, requests
-
-    def _start_token(self) -> int:
-        """Return what an empty context is replaced by: BOS, else EOS."""
-        tokenizer = self._tokenizer
-        token = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-        return int(token)
-
-    def _rows(self, contexts: Sequence[list[list[int]]], requests: Sequence[Sequence[Request]]) -> list[Row]:
-        """Group requests whose inputs are equal; an input is all tokens but the last one."""
-        groups: dict[tuple[int, ...], list[Request]] = {}
-        for number, by_choice in enumerate(requests):
-            for request in by_choice:
-                ids = (*contexts[number][request.choice], *request.tokens)[:-1]
-                if len(ids) > self.max_length:
-                    self.truncated += 1
-                    ids = ids[-self.max_length :]
-                groups.setdefault(ids, []).append(request)
-        return [Row(ids, tuple(group)) for ids, group in groups.items()]
-
-    @torch.inference_mode()
-    def _scored(self, batch: Sequence[Row]) -> Iterator[tuple[Request, Answer]]:
-        device = self.model.device
-        width = padded(max(len(row.ids) for row in batch))
-        ids = torch.zeros(len(batch), width, dtype=torch.long)
-        for number, row in enumerate(batch):
-            ids[number, : len(row.ids)] = torch.tensor(row.ids)
-        first = min(len(row.ids) - min(row.labels, len(row.ids)) for row in batch)
-        last = max(len(row.ids) for row in batch)
-        keep = torch.arange(first, last, device=device)
-        logits = self.model(input_ids=ids.to(device), use_cache=False, logits_to_keep=keep).logits
-        requests, rows, positions, labels, owners = _flat(batch, first)
-        index = torch.tensor([rows, positions], device=device)
-        chosen = torch.log_softmax(logits[index[0], index[1]].float(), dim=-1)
-        wanted = torch.tensor(labels, device=device)
-        values = chosen.gather(1, wanted[:, None])[:, 0].double()
-        greedy = chosen.argmax(dim=-1) == wanted
-        owner = torch.tensor(owners, device=device)
-        sums = torch.zeros(len(requests), dtype=torch.float64, device=device).index_add_(0, owner, values)
-        wrong = torch.zeros(len(requests), dtype=torch.long, device=device).index_add_(
-            0, owner, (~greedy).long()
-        )
-        for request, total, misses in zip(requests, sums.tolist(), wrong.tolist(), strict=True):
-            yield request, Answer(total, misses == 0)
-
-
-def _flat(
-    batch: Sequence[Row], first: int
-) -> tuple[list[Request], list[int], list[int], list[int], list[int]]:
-    """Return every label to read: its request, its row, its position after ``first``, its id."""
-    requests: list[Request] = []
-    rows: list[int] = []
-    positions: list[int] = []
-    labels: list[int] = []
-    owners: list[int] = []
-    for number, row in enumerate(batch):
-        for request in row.requests:
-            # A continuation longer than the model's input has lost its first tokens.
-            tokens = request.tokens[-len(row.ids) :]
-            begin = len(row.ids) - len(tokens)
-            rows += [number] * len(tokens)
-            positions += range(begin - first, len(row.ids) - first)
-            labels += tokens
-            owners += [len(requests)] * len(tokens)
-            requests.append(request)
-    return requests, rows, positions, labels, owners
-
-
-def padded(length: int) -> int:
-    """Return a row's length on the device."""
-    return -(-length // _MULTIPLE) * _MULTIPLE
-
-
-def batches(rows: Sequence[Row], batch_tokens: int) -> Iterator[list[Row]]:
-    """Yield rows, the longest first, in batches of at most ``batch_tokens`` tokens with padding."""
-    ordered = sorted(rows, key=lambda row: -len(row.ids))
-    batch: list[Row] = []
-    for row in ordered:
-        width = padded(len(batch[0].ids if batch else row.ids))
-        if batch and width * (len(batch) + 1) > batch_tokens:
-            yield batch
-            batch = []
-        batch.append(row)
-    if batch:
-        yield batch
+def _response(
+    prompt: str, group: Sequence[Request], found: Mapping[tuple[int, int], Answer]
+) -> ModelResponse:
+    known = [found[request.item, request.choice] for request in group]
+    return ModelResponse(
+        input=prompt,
+        input_tokens=list(group[0].context),
+        output_tokens=[list(request.tokens) for request in group],
+        logprobs=[answer.logprob for answer in known],
+        argmax_logits_eq_gold=[answer.greedy for answer in known],
+    )
