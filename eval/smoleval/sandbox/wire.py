@@ -8,8 +8,7 @@ import json
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
-from decimal import Decimal
-from fractions import Fraction
+from importlib import import_module
 from typing import IO, Any
 
 _HEADER_BYTES = 8
@@ -34,6 +33,9 @@ def encode(value: Any) -> Any:
     for tag, (kind, parts) in _KINDS.items():
         if isinstance(value, kind):
             return [tag, parts(value)]
+    name = type(value).__name__
+    if type(value).__module__ == _NUMBERS.get(name):  # imported by the program, or there would be none
+        return [name, str(value)]
     if callable(getattr(value, "tolist", None)):  # numpy
         return encode(value.tolist())
     if isinstance(value, Iterator):
@@ -68,9 +70,8 @@ _KINDS: dict[str, tuple[type, Callable[[Any], Any]]] = {
     "range": (range, lambda value: [value.start, value.stop, value.step]),
     "bytes": (bytes, bytes.hex),
     "complex": (complex, lambda value: [value.real, value.imag]),
-    "decimal": (Decimal, str),
-    "fraction": (Fraction, str),
 }
+_NUMBERS = {"Decimal": "decimal", "Fraction": "fractions"}
 _MAKERS: dict[str, Callable[[Any], Any]] = {
     "list": list,
     "tuple": tuple,
@@ -83,8 +84,6 @@ _SIMPLE: dict[str, Callable[[Any], Any]] = {
     "range": lambda parts: range(*map(int, parts)),
     "bytes": bytes.fromhex,
     "complex": lambda parts: complex(*map(float, parts)),
-    "decimal": Decimal,
-    "fraction": Fraction,
 }
 
 
@@ -100,6 +99,8 @@ def decode(form: Any) -> Any:
             return _MAKERS[tag]([decode(part) for part in parts])
         if tag == "dict":
             return {decode(key): decode(value) for key, value in parts}
+        if tag in _NUMBERS:
+            return getattr(import_module(_NUMBERS[tag]), tag)(str(parts))
         return _SIMPLE[tag](parts)
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise WireError(f"a message is no encoded value: {type(error).__name__}") from error
