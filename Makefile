@@ -27,10 +27,13 @@ export UV_SYSTEM_CERTS ?= 1
 
 SELECT = $(if $(RECIPE),--recipe "$(RECIPE)") $(if $(STAGE),--stage "$(STAGE)") $(if $(PRESET),--preset "$(PRESET)") $(if $(BUDGET),--budget "$(BUDGET)") --build "$(BUILD)"
 TRIAL = $(if $(YES),--yes) $(if $(LIMIT_BYTES),--limit-bytes "$(LIMIT_BYTES)") $(if $(LIMIT_TOKENS),--limit-tokens "$(LIMIT_TOKENS)")
+# Mid-training's conversations are rendered in ChatML by the trainer's room, before the shards are planned.
+TRACES = $(if $(filter mid-sample mid-hub,$(if $(RECIPE),,$(STAGE))-$(PROFILE)),$(BIN)/smoltrain traces --recipe mid --profile "$(PROFILE)" --build "$(BUILD)" $(TRIAL))
 export SMOL_QUERY = $(Q)
 
 ##@ The main job
 mixture: $(STAMPS)/core ## build a stage's shards, exact plan, catalog, report and bundle: STAGE=1|2|3|32k|64k|mid or RECIPE=file.yaml [PRESET= BUDGET= PROFILE=sample|full|hub YES=1 LIMIT_TOKENS=]
+	@$(TRACES)
 	@$(BIN)/python -m smolmix.quick build $(SELECT) --profile "$(PROFILE)" $(TRIAL)
 
 sql: $(STAMPS)/core ## ask the catalog: Q="select ..." (no Q: the views, with an example each)
@@ -47,6 +50,7 @@ verify: $(STAMPS)/core ## find any changed byte of a bundle and its shards: BUND
 	@$(BIN)/smolmix verify "$(BUNDLE)"
 
 train: $(STAMPS)/train ## train a tiny SmolLM3 on the bundle of a stage, on this machine: STAGE=
+	@$(TRACES)
 	@$(BIN)/python -m smolmix.quick build $(SELECT) --profile "$(PROFILE)" --quiet
 	@$(BIN)/smoltrain train --bundle "$$($(BIN)/smolmix path bundle $(SELECT) --profile "$(PROFILE)")"
 
@@ -126,6 +130,10 @@ $(STAMPS)/curate: locks/curate.lock $(STAMPS)/core
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -r locks/curate.lock
 	@touch $@
 
+$(STAMPS)/languages: locks/languages.lock $(STAMPS)/curate
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -r locks/languages.lock
+	@touch $@
+
 $(STAMPS)/dev: locks/dev.lock $(STAMPS)/curate
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -r locks/dev.lock
 	@touch $@
@@ -136,6 +144,7 @@ $(STAMPS)/cluster: locks/cluster.lock $(STAMPS)/dev
 
 setup: $(STAMPS)/core ## install what data, tokenize and mixtures need
 setup-curate: $(STAMPS)/curate ## install what curating web pages and other raw sources needs on top
+setup-languages: $(STAMPS)/languages ## install the word splitters of Chinese, Japanese, Korean, Hindi, Thai and Vietnamese on top
 setup-train: $(STAMPS)/train ## install what train needs on top (torch)
 setup-eval: $(STAMPS)/eval ## install what eval needs on top (lighteval, lm-eval)
 setup-dev: $(STAMPS)/dev ## install what development needs on top
@@ -146,4 +155,4 @@ locks: $(STAMPS)/uv ## compile the locks anew from pyproject.toml
 help: ## print the targets
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z][a-z-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: mixture sql report handoff verify train ablate eval scores posttrain chat serve test test-system test-nanotron lint docs docs-check bench clean setup setup-curate setup-train setup-eval setup-dev locks help
+.PHONY: mixture sql report handoff verify train ablate eval scores posttrain chat serve test test-system test-nanotron lint docs docs-check bench clean setup setup-curate setup-languages setup-train setup-eval setup-dev locks help

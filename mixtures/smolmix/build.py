@@ -145,6 +145,8 @@ def make_documents(job: Job) -> None:
     from smoldata.sample.build import build_sample
 
     request, names = job.request, names_with_text(job)
+    if not names:  # nothing but rendered conversations; asked for no names, the builders would take all
+        return
     sampled = [name for name in names if job.registry.source(name).location is None]
     if request.profile == "sample" and sampled:
         build_sample(job.registry, request.build, names=sampled, workers=_workers(request))
@@ -184,10 +186,13 @@ def _ask_first(job: Job, names: Sequence[str], limit: "Limit") -> None:
 def names_with_text(job: Job) -> list[str]:
     """Return the sources that can have documents in the profile.
 
+    Conversations that `smoltrain traces` has rendered in ChatML are shards already.
+
     Raises:
         SourceError: none has, or a source of one's own names no data.
     """
     from smoldata.inputs import has_text
+    from smoltok.manifest import holds_conversations
 
     sources = [job.registry.source(name) for name in job.names]
     for source in sources:
@@ -196,10 +201,12 @@ def names_with_text(job: Job) -> list[str]:
                 f"source {source.name!r} of {job.recipe.registry} names no data; "
                 "give it a `location` or a `hub`"
             )
+    tokens = tokens_folder(job)
+    rendered = {source.name for source in sources if holds_conversations(tokens / source.name)}
     names = [source.name for source in sources if has_text(source, job.request.profile)]
-    if not names:
+    if not names and not rendered:
         raise SourceError(f"none of the {len(sources)} sources has text in profile {job.request.profile}")
-    return names
+    return [name for name in names if name not in rendered]
 
 
 def _workers(request: Request) -> int:
@@ -213,6 +220,8 @@ def make_tokens(job: Job) -> None:
     from smoltok.tokenizer import resolve
 
     request, choice, names = job.request, job.recipe.tokenizer, names_with_text(job)
+    if not names:
+        return
     place = job.recipe.path.parent / choice.path if choice.path else choice.name
     settings: dict[str, Any] = {
         "documents": request.folder / "documents",

@@ -14,6 +14,9 @@ from tokenizers import Tokenizer as HubTokenizer
 from typer.testing import CliRunner
 
 from smoldata.errors import InputError, SourceError, TokenizerError
+from smoldata.files import xxh3_128
+from smoldata.pipeline_types import Limit, RawInput
+from smolmix.build import Request, build
 from smolmix.bundle import write_bundle
 from smolmix.plan_files import write_plan
 from smolmix.planner import plan_stage
@@ -189,3 +192,103 @@ def test_traces_go_through_the_same_planner_and_loader(file: Path, tmp_path: Pat
     assert np.array_equal(batch.mask, ~ends)  # loss on every token but where a conversation begins
     after = batch.labels[ends]
     assert set(after.tolist()) <= {IDS["<|im_start|>"]}
+
+
+def write(path: Path, talks: list[Talk]) -> Path:
+    path.write_text("".join(json.dumps({"messages": talk}) + "\n" for talk in talks), "utf-8")
+    return path
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name != ".lock"}
+
+
+def test_stopped_between_files_it_goes_on_and_stale_shards_go(
+    talks: list[Talk], llama: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [write(tmp_path / f"{n}.jsonl", talks[n::3]) for n in range(3)]
+    whole = write_shards(files, source="mine", tokens=tmp_path / "whole", tokenizer=llama)
+    assert whole.files == 3
+    assert write_shards(files, source="mine", tokens=tmp_path / "whole", tokenizer=llama).files == 0
+    (tmp_path / "2.jsonl").rename(tmp_path / "gone.jsonl")
+    with pytest.raises(SourceError, match=r"2\.jsonl: no such file"):  # stopped before its third file
+        write_shards(
+            [*map(raw, files[:2]), RawInput(str(files[2]), "2.jsonl", 1, "x", None)],
+            source="mine",
+            tokens=tmp_path / "stopped",
+            tokenizer=llama,
+        )
+    (tmp_path / "gone.jsonl").rename(files[2])
+    assert len(read_manifest(tmp_path / "stopped/mine")) == 2
+    report = write_shards(files, source="mine", tokens=tmp_path / "stopped", tokenizer=llama)
+    assert report.files == 1
+    assert everything(tmp_path / "stopped/mine") == everything(tmp_path / "whole/mine")
+    # A file fewer, and one with other rows: what was made of the old ones is gone.
+    write(files[1], talks[:2])
+    assert write_shards(files[:2], source="mine", tokens=tmp_path / "stopped", tokenizer=llama).files == 1
+    write_shards(files[:2], source="mine", tokens=tmp_path / "anew", tokenizer=llama)
+    assert everything(tmp_path / "stopped/mine") == everything(tmp_path / "anew/mine")
+
+
+def raw(path: Path) -> RawInput:
+    return RawInput(str(path), path.name, path.stat().st_size, xxh3_128(path), None)
+
+
+def test_a_trial_stops_at_its_limit_and_the_whole_is_not_taken_for_it(
+    file: Path, llama: Tokenizer, tmp_path: Path
+) -> None:
+    trial = write_shards([file], source="mine", tokens=tmp_path, tokenizer=llama, limit=Limit(tokens=500))
+    assert 400 < trial.tokens < 2_000
+    whole = write_shards([file], source="mine", tokens=tmp_path, tokenizer=llama)
+    assert whole.files == 1
+    assert whole.tokens > 5 * trial.tokens
+
+
+def test_an_address_is_read_as_a_path_is(talks: list[Talk], llama: Tokenizer, tmp_path: Path) -> None:
+    pq.write_table(pa.Table.from_pylist([{"messages": talk} for talk in talks]), tmp_path / "x.parquet")
+    address = (tmp_path / "x.parquet").as_uri()
+    assert list(read_rows(address)) == list(read_rows(tmp_path / "x.parquet"))
+
+
+SOURCES = """
+format_version: 1
+sources:
+  talks:
+    kind: chat
+    domain: math
+    group: math/reasoning
+    columns: {text: [messages]}
+    location: {url: "rows", files: ["*.jsonl"]}
+"""
+
+
+def test_a_recipe_of_conversations_builds_from_its_rows_to_the_bundle(
+    talks: list[Talk], tmp_path: Path
+) -> None:
+    """As the front door does: `smoltrain traces --recipe`, then `smolmix build`; no documents are made."""
+    (tmp_path / "rows").mkdir()
+    write(tmp_path / "rows/a.jsonl", talks)
+    (tmp_path / "sources.yaml").write_text(SOURCES, "utf-8")
+    own = RECIPE.replace("mine: 100%", "talks: 100%") + "registry: sources.yaml\n"
+    (tmp_path / "mid.yaml").write_text(own, "utf-8")
+    words = ["--recipe", str(tmp_path / "mid.yaml"), "--build", str(tmp_path / "build")]
+    made = [CliRunner().invoke(app, ["traces", *words, "--profile", "hub", "--json"]) for _ in range(2)]
+    assert [json.loads(one.stdout)["files"] for one in made] == [1, 0]
+    shards = everything(tmp_path / "build/hub/tokens")
+    for _ in range(2):
+        built = build(Request(str(tmp_path / "mid.yaml"), profile="hub", build=tmp_path / "build", workers=1))
+        assert everything(tmp_path / "build/hub/tokens") == shards
+    assert not (tmp_path / "build/hub/documents").exists()
+    assert (open_loader(built.bundle).batch(0).ids == IDS["<|im_start|>"]).any()
+
+
+def test_a_recipe_without_conversations_and_half_a_command_are_refused(tmp_path: Path) -> None:
+    for words, message in (
+        (["--recipe", "1"], "no source of kind chat"),
+        (["--recipe", "mid", "--source", "x"], "--recipe alone"),
+        ([], "give files"),
+        (["--recipe", "mid", "--profile", "full"], "profile full has no data"),
+    ):
+        result = CliRunner().invoke(app, ["traces", *words])
+        assert result.exit_code == 1
+        assert message in str(result.exception)

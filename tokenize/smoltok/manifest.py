@@ -91,6 +91,11 @@ class ShardRow:
     format_version: int = FORMAT_VERSION
 
 
+def holds_conversations(folder: Path) -> bool:
+    """Say whether a source's shards are conversations in ChatML, with no documents behind them."""
+    return any(row.code_version.startswith(CONVERSATIONS) for row in read_manifest(folder))
+
+
 def read_manifest(folder: Path) -> list[ShardRow]:
     """Return the finished shards of a source folder; none if it has no manifest. Raises IntegrityError."""
     path = folder / MANIFEST
