@@ -131,7 +131,7 @@ def _tokenizer(path: Path | None) -> Any:
 
 
 def _from_file(path: Path) -> Iterator[Item]:
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8").strip("\n").split("\n"):
         row = json.loads(line)
         yield row["prompt"], row["choices"]
 

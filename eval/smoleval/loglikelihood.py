@@ -108,12 +108,16 @@ def padded(length: int) -> int:
 
 
 def batches(rows: Sequence[Row], batch_tokens: int) -> Iterator[list[Row]]:
-    """Yield rows, the longest first, in batches of at most ``batch_tokens`` tokens with padding."""
-    ordered = sorted(rows, key=lambda row: -len(row.ids))
+    """Yield rows, the longest first, in batches of at most ``batch_tokens`` tokens with padding.
+
+    A batch of a quarter of that ends early where rows become an eighth shorter: less is padded.
+    """
     batch: list[Row] = []
-    for row in ordered:
+    for row in sorted(rows, key=lambda row: -len(row.ids)):
         width = padded(len(batch[0].ids if batch else row.ids))
-        if batch and width * (len(batch) + 1) > batch_tokens:
+        full = width * (len(batch) + 1) > batch_tokens
+        shorter = 8 * padded(len(row.ids)) <= 7 * width and 4 * width * len(batch) >= batch_tokens
+        if batch and (full or shorter):
             yield batch
             batch = []
         batch.append(row)
