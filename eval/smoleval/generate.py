@@ -124,22 +124,31 @@ class Generator:
             ids[number, width - len(prompt.ids) :] = torch.tensor(prompt.ids)
             mask[number, width - len(prompt.ids) :] = 1
         device = self.model.device
-        samples, stop = batch[0].samples, batch[0].stop
+        stop, new_tokens = batch[0].stop, max(prompt.new_tokens for prompt in batch)
         criteria = [_StopAtText(self.tokenizer, stop, width)] if stop else []
-        output = self.model.generate(
-            input_ids=ids.to(device),
-            attention_mask=mask.to(device),
-            max_new_tokens=max(prompt.new_tokens for prompt in batch),
-            num_return_sequences=samples,
-            stopping_criteria=StoppingCriteriaList(criteria),
-            pad_token_id=pad,
-            **self._drawing(),
-        )
-        new = output[:, width:].tolist()
-        return [
-            self._answer(prompt, new[number * samples : (number + 1) * samples])
-            for number, prompt in enumerate(batch)
-        ]
+        rows: list[list[list[int]]] = [[] for _ in batch]
+        for samples in self._rounds(batch, width + new_tokens):
+            output = self.model.generate(
+                input_ids=ids.to(device),
+                attention_mask=mask.to(device),
+                max_new_tokens=new_tokens,
+                num_return_sequences=samples,
+                stopping_criteria=StoppingCriteriaList(criteria),
+                pad_token_id=pad,
+                **self._drawing(),
+            )
+            new = output[:, width:].tolist()
+            for number in range(len(batch)):
+                rows[number] += new[number * samples : (number + 1) * samples]
+        return [self._answer(prompt, one) for prompt, one in zip(batch, rows, strict=True)]
+
+    def _rounds(self, batch: Sequence[Prompt], length: int) -> Iterator[int]:
+        """Yield how many samples are drawn at once: 64 long answers to one prompt may be more than fit."""
+        left = batch[0].samples
+        at_once = max(1, self.limits.cache_tokens // (len(batch) * length))
+        while left:
+            yield min(at_once, left)
+            left -= min(at_once, left)
 
     def _drawing(self) -> dict[str, Any]:
         if self.limits.temperature == 0:
