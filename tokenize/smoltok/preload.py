@@ -63,4 +63,6 @@ def _build(tokenizer: Tokenizer) -> Any:
 def start_worker(tokenizer: Tokenizer) -> None:
     """Begin to build the engine and import what a worker needs beside it."""
     start(tokenizer)
+    import humanize  # noqa: F401 - here it is imported once, in a worker once each
+
     import smoltok.pool  # noqa: F401
