@@ -20,6 +20,7 @@ PYTHON
 compile() { "$uv" pip compile --quiet --generate-hashes --no-header --no-annotate --python-version 3.11 - "$@"; }
 requirements | compile --output-file locks/core.lock
 requirements curate | compile --constraint locks/core.lock --output-file locks/curate.lock
+requirements curate languages | compile --override locks/without-sphinx.txt --constraint locks/core.lock --constraint locks/curate.lock --output-file locks/languages.lock
 requirements dev figures | compile --constraint locks/core.lock --constraint locks/curate.lock --output-file locks/dev.lock
 requirements train | compile --override locks/without-torch.txt --constraint locks/core.lock --output-file locks/train.lock
 requirements train eval | compile --override locks/without-torch.txt --override locks/eval-overrides.txt --constraint locks/train.lock --output-file locks/eval.lock

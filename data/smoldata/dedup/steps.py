@@ -40,6 +40,8 @@ def exact_dedup(settings: ExactSettings, _context: StepContext) -> "PipelineStep
 def minhash_dedup(settings: MinhashSettings, context: StepContext) -> "PipelineStep":
     """Drop as ``minhash_dedup`` what is nearly the same text as another document."""
     from smoldata.dedup.keys import MinhashKey
+    from smoldata.heuristics.splitter import require_splitter
 
     language = settings.language or context.language or "eng_Latn"
+    require_splitter(language)
     return MinhashKey(settings, language)

@@ -20,11 +20,13 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.util import find_spec
 from itertools import accumulate, chain, pairwise, repeat
 from typing import Any
 
 import numpy as np
 
+from smoldata.errors import RecipeError
 from smoldata.heuristics.spacy_rules import Learned, SpacyRules, rules_of
 from smoldata.heuristics.words import Ids, WordTable
 
@@ -314,6 +316,31 @@ def _runs(places: list[int]) -> list[tuple[int, int]]:
     breaks = [index for index in range(1, len(places)) if places[index] != places[index - 1] + 1]
     edges = [0, *breaks, len(places)]
     return [(places[start], places[end - 1]) for start, end in pairwise(edges)]
+
+
+@lru_cache(maxsize=64)
+def require_splitter(language: str) -> None:
+    """Find out, before any text is split, whether the words of a language can be told apart here.
+
+    Raises:
+        RecipeError: what datatrove needs for it is not installed; the message says how to get it.
+    """
+    from datatrove.utils import word_tokenizers
+
+    missing = ""
+    try:
+        stock = word_tokenizers.load_word_tokenizer(language)
+        if getattr(stock, "language", "") == "ja" and find_spec("sudachipy") is None:
+            missing = "Please install `sudachipy` and `sudachidict-core`."
+        if type(stock) is word_tokenizers.StanzaTokenizer and find_spec("stanza") is None:
+            missing = "Please install `stanza`."
+    except ImportError as error:
+        missing = str(error)
+    if missing:
+        raise RecipeError(
+            f"the words of {language} cannot be told apart here: {missing} `make setup-languages` installs "
+            "the splitters of Chinese, Japanese, Korean, Hindi, Thai and Vietnamese"
+        )
 
 
 @lru_cache(maxsize=8)

@@ -19,8 +19,10 @@ class WebSettings(StepSettings):
 
 def web_heuristics(settings: WebSettings, _context: StepContext) -> "BaseFilter":
     """Drop with datatrove's reasons; lines that C4's rules refuse are taken out of the text."""
+    from smoldata.heuristics.splitter import require_splitter
     from smoldata.heuristics.web import WebHeuristics
 
+    require_splitter(settings.language)
     return WebHeuristics(settings.language, options=settings.options)
 
 
@@ -53,8 +55,10 @@ def fineweb2_heuristics(_settings: NoSettings, context: StepContext) -> "list[Ba
     from smoldata.heuristics.fineweb import FineWebQualityFilter
     from smoldata.heuristics.quality import GopherQualityFilter
     from smoldata.heuristics.repetition import GopherRepetitionFilter
+    from smoldata.heuristics.splitter import require_splitter
 
     numbers = fineweb2_numbers(context.language)
+    require_splitter(context.language or "")
     return [
         GopherRepetitionFilter(
             language=context.language,
