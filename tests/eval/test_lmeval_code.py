@@ -1,4 +1,4 @@
-"""Programming tasks in both engines: equal verdicts on honest programs, and where lm-eval's rule is deceived."""
+"""Programming tasks in both engines: equal verdicts on honest programs, and where lm-eval is deceived."""
 
 import os
 import subprocess
