@@ -67,7 +67,7 @@ def render(entries: Sequence[Entry], contamination: Sequence[Found]) -> str:
 def _mode(grid: Grid, shown: Sequence[Entry]) -> str:
     """Return the section of a mode: values, what does not compare, and pictures of what does."""
     notes = "".join(f"<p>{escape(note)}.</p>\n" for note in grid.notes)
-    caption = "Per cent, with 95 % intervals; Flores as printed. Published figures to the right."
+    caption = f"{_MODES[grid.mode]}: per cent with 95 % intervals; published figures to the right"
     return _compared(grid, shown) + as_table(caption, grid.heads, grid.rows, set(grid.heads[1:])) + notes
 
 
@@ -95,7 +95,9 @@ def _compared(grid: Grid, shown: Sequence[Entry]) -> str:
     if alone:
         title = f"{MARK} Not comparable with published figures, so without them"
         pictures += as_figure(paired_bars(f"alone-{grid.mode}", title, "per cent", alone), title)
-    won = {name: {"win rate": 100 * rate} for name, (rate, _) in rates(own, grid.mode).items()}
+    won: dict[str, dict[str, float | None]] = {
+        "win rate": {name: 100 * rate for name, (rate, _) in rates(own, grid.mode).items()}
+    }
     title = "Win rate: share of comparisons won, over pairs of models and the benchmarks that both have"
     return pictures + as_figure(paired_bars(f"rate-{grid.mode}", title, "per cent", won), title)
 
