@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Checkpoints in; scores out.")
 app.add_typer(ruler_app, name="ruler")
 app.command("scores")(cli_book.scores)
+app.command("items")(cli_book.items)
+app.command("watch")(cli_book.watch)
 
 
 @app.callback()

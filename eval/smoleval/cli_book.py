@@ -87,3 +87,97 @@ def _answer(entries: "Sequence[Entry]", sql: str, *, as_json: bool) -> None:
         print(json.dumps([dict(zip(heads, row, strict=True)) for row in rows], indent=2, default=str))
     else:
         table("", heads, rows)
+
+
+def items(
+    out: Annotated[Path, typer.Argument(help="Folder for a file of items a benchmark.")],
+    tasks: Annotated[str, typer.Option(help="Suites, names or patterns with commas.")] = "base",
+    profile: Annotated[str, typer.Option(help="Rows: hub, packaged, fixture, or offline.")] = "hub",
+    build: Annotated[Path, typer.Option(help="The build folder.")] = Path("build"),
+) -> None:
+    """Write the items of tasks for the decontamination of training data.
+
+    Example: smoleval items benchmarks --tasks base && smoldata decontaminate --benchmarks benchmarks
+    """
+    from smoldata.console import say
+    from smoldata.errors import InputError
+    from smoleval.contamination import write_items
+    from smoleval.data import load_data
+    from smoleval.definition import select
+    from smoleval.engine import profile_of
+
+    if profile not in ("hub", "packaged", "fixture", "offline"):
+        raise InputError(f"--profile {profile}: give hub, packaged, fixture or offline")
+    rows, left = {}, []
+    for task in select(tasks.split(",")):
+        where = profile_of(task, profile)  # type: ignore[arg-type]  # one of its literals, checked above
+        if where is None:
+            left.append(task.name)
+        else:
+            found = load_data(task, where, build / "eval" / "packages").rows
+            rows[task.name] = [row for part in found.values() for row in part]
+    for path in write_items(rows, out):
+        say(f"{path}: {len(rows[next(name for name in rows if file_of(name) == path.name)]):,} items")
+    if left:
+        say(f"left out, no rows in the profile {profile}: {', '.join(left)}")
+
+
+def file_of(task: str) -> str:
+    """Return the name of a task's file of items."""
+    from smoleval.contamination import file_name
+
+    return f"{file_name(task)}.jsonl"
+
+
+def watch(
+    run: Annotated[Path, typer.Argument(help="The folder of a run (smoltrain's, or nanotron's).")],
+    tasks: Annotated[
+        str, typer.Option(help="heldout, tasks or suites, ruler:<folder of prompts>; with commas.")
+    ] = "heldout",
+    every: Annotated[int, typer.Option(min=1, help="Only checkpoints whose step is a multiple.")] = 1,
+    once: Annotated[bool, typer.Option("--once", help="Score what is there, and end.")] = False,
+    slurm: Annotated[bool, typer.Option("--slurm", help="Submit a Slurm job for each checkpoint.")] = False,
+    sbatch_option: Annotated[
+        list[str] | None, typer.Option(help="Of sbatch, such as --gpus=1; may be given again.")
+    ] = None,
+    run_option: Annotated[
+        list[str] | None, typer.Option(help="Of `smoleval run`, such as --limit=100; may be given again.")
+    ] = None,
+    heldout_option: Annotated[
+        list[str] | None, typer.Option(help="Of `smoleval heldout`, such as --max-tokens=4096; again.")
+    ] = None,
+    poll: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 30.0,
+    only: Annotated[str, typer.Option(help="Only the checkpoint of this name.")] = "",
+    page: Annotated[bool, typer.Option(help="Write build/scores.html after new scores.")] = True,
+    build: Annotated[Path, typer.Option(help="The build folder.")] = Path("build"),
+) -> None:
+    """Score a run's checkpoints as they appear; killed and started again, nothing is scored twice.
+
+    Example: smoleval watch build/sample/runs/<run> --tasks heldout,base --run-option=--profile=offline
+    """
+    from smoldata.errors import EXIT_FAILED
+    from smoleval import watch as watching
+    from smoleval.book import read_book
+
+    names = tuple(name.strip() for name in tasks.split(",") if name.strip())
+    watched = watching.Watched(
+        run, build, names, every, only, tuple(run_option or ()), tuple(heldout_option or ())
+    )
+    watching.check(watched)
+
+    def write() -> None:
+        if page and (entries := read_book(build)):
+            from smoleval.page import write_page
+
+            write_page(build, entries)
+
+    jobs = watching.Slurm(tuple(sbatch_option or ())) if slurm else None
+    if once:
+        failed: set[str] = set()
+        watching.look(watched, failed, jobs)
+        write()
+        well = not failed
+    else:
+        well = watching.follow(watched, poll, write, jobs, lambda: watching.has_ended(run))
+    if not well:
+        raise typer.Exit(EXIT_FAILED)

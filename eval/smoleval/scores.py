@@ -66,6 +66,8 @@ _EVALUATION = (
     *("suite", "task", "mode", "shots", "task_version", "data_profile", "data_revision", "checkpoint"),
     *("checkpoint_sha256", "engine", "settings", "code_version"),
 )
+_BETWEEN = {"checkpoints", "steps", "watched"}
+"""Folders between a run and its checkpoints."""
 _STEP = re.compile(r"(?:step|checkpoint)-(\d+)")
 
 
@@ -184,7 +186,7 @@ def label_of(checkpoint: Path) -> str:
     if "runs" not in parts:
         return parts[-1]
     after = parts[len(parts) - parts[::-1].index("runs") :]
-    return "/".join(part for part in after if part not in ("checkpoints", "steps")) or parts[-1]
+    return "/".join(part for part in after if part not in _BETWEEN) or parts[-1]
 
 
 def step_of(checkpoint: Path) -> int | None:
