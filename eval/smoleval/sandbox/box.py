@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import binascii
 import contextlib
+import fcntl
 import json
 import os
 import resource
@@ -43,6 +44,8 @@ _LINK_DESCRIPTORS = (3, 4)
 def main() -> NoReturn:
     """Read the request, run the program, report, and exit."""
     request = json.load(sys.stdin)
+    for descriptor in (request["report"], *request["link"]):
+        os.set_inheritable(descriptor, False)  # noqa: FBT003 - its only argument; others are so from the start
     step = "die with the caller"
     try:
         kernel.die_with_parent()
@@ -138,7 +141,7 @@ def _run_process_one(request: dict[str, Any], program_id: int) -> None:
 def _process_one(request: dict[str, Any], program_id: int) -> None:
     processes = _new_root(request, program_id)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
-    reader, writer = os.pipe()
+    reader, writer = map(_moved_up, os.pipe())
     started = time.monotonic()
     child = os.fork()
     if child == 0:
@@ -253,19 +256,17 @@ def _become_program(request: dict[str, Any], program_id: int) -> NoReturn:
 
 
 def _arrange_link(link: list[int]) -> None:
-    """Put the link to the other sandbox, if any, at its descriptors; close all others at exec."""
-    spare = [os.dup(descriptor) for descriptor in link]
-    for descriptor, wanted in zip(spare, _LINK_DESCRIPTORS, strict=False):
-        # dup() gives the lowest free number; one above all wanted is needed before anything is replaced.
-        high = os.dup(descriptor) if descriptor > max(_LINK_DESCRIPTORS) else descriptor
-        os.dup2(high, wanted + 100)
-    for wanted in _LINK_DESCRIPTORS[: len(link)]:
-        os.dup2(wanted + 100, wanted)
-    for name in range(_LINK_DESCRIPTORS[0] + len(link), 200):
-        try:
-            os.set_inheritable(name, False)  # noqa: FBT003 - the function's only argument
-        except OSError:
-            continue
+    """Put the link to the other sandbox, if any, at its descriptors: all else is closed by exec."""
+    away = [_moved_up(descriptor) for descriptor in link]
+    for descriptor, wanted in zip(away, _LINK_DESCRIPTORS, strict=False):
+        os.dup2(descriptor, wanted)
+
+
+def _moved_up(descriptor: int) -> int:
+    """Give a descriptor another number, none that the link takes; exec closes it."""
+    moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, max(_LINK_DESCRIPTORS) + 1)
+    os.close(descriptor)
+    return moved
 
 
 def _close_program_descriptors(request: dict[str, Any]) -> None:

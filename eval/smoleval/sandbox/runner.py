@@ -26,7 +26,7 @@ from smoleval.sandbox.limits import Limits, Outcome, SandboxError
 _HERE = Path(__file__).resolve().parent
 _PACKAGES = "/packages"
 _SYSTEM = ("/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/local/lib")
-_GRACE_SECONDS = 20.0  # for set-up on a busy machine, and for the end
+_GRACE_SECONDS = 60.0  # for set-up on a busy machine, and for the end
 # The packages' own __init__ are not run: what they import takes longer than everything else at the start.
 _START = """\
 import sys

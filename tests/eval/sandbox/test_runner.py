@@ -1,5 +1,6 @@
 """Programs in the sandbox: what honest ones may do, and that hostile ones do nothing."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -221,14 +222,36 @@ def test_nothing_of_the_environment_is_seen(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_open_files_of_the_caller_are_not_there(tmp_path: Path) -> None:
+    """However many there are: with 400 open, the sandbox's own channels have high numbers too."""
     (tmp_path / "secret").write_text("secret")
-    with (tmp_path / "secret").open() as file:
-        os.set_inheritable(file.fileno(), True)  # noqa: FBT003 - the function's only argument
-        program = (
-            "import os\nfor number in range(3, 300):\n"
-            "    try: os.fstat(number); print('open', number)\n    except OSError: pass"
-        )
-        assert text(program) == ""
+    program = (
+        "import os\nfor number in range(3, 2000):\n"
+        '    try: os.write(number, b\'{"reason": "exit", "exit_code": 0}\'); print(\'open\', number)\n'
+        "    except OSError: pass\n"
+        "exit(9)"
+    )
+    with contextlib.ExitStack() as held:
+        for _ in range(400):
+            file = held.enter_context((tmp_path / "secret").open())
+            os.set_inheritable(file.fileno(), True)  # noqa: FBT003 - the function's only argument
+        outcome = run(program)
+    assert (outcome.stdout, outcome.exit_code) == (b"", 9)
+
+
+def test_the_link_to_another_sandbox_survives_any_numbers() -> None:
+    """The link's own numbers may be the ones that it gets inside, in either order."""
+    for surplus in (0, 1, 2, 5, 40):
+        with contextlib.ExitStack() as held:
+            for _ in range(surplus):
+                held.enter_context(Path(os.devnull).open())
+            reader, writer = os.pipe()
+            back_reader, back_writer = os.pipe()
+            os.write(writer, b"ping")
+            os.close(writer)
+            outcome = run("import os; os.write(4, os.read(3, 9)[::-1])", link=(reader, back_writer))
+            assert outcome.succeeded, outcome
+            assert os.read(back_reader, 9) == b"gnip"
+            os.close(back_reader)
 
 
 def test_the_program_has_no_rights_and_is_nobody_else() -> None:
