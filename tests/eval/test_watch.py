@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -107,6 +108,41 @@ def test_a_kill_between_score_and_mark_repeats_to_the_same_bytes(
     assert watch.look(replace(watched, only="step-0000002"), set()) == (1, 0)
     assert path.read_bytes() == before
     assert steps_scored(watched.build) == [2]
+
+
+def test_killed_at_any_moment_it_goes_on(
+    watched: watch.Watched, quick: Iterator[list[tuple[str, ...]]]
+) -> None:
+    """A real watcher, killed once the first score is marked; a second one does what is left, and no more."""
+    words = [sys.executable, "-m", "smoleval", "watch", str(watched.run), "--build", str(watched.build)]
+    options = ["--tasks", "heldout", f"--heldout-option={OPTIONS[0]}", "--no-page"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen([*words, *options], env=environment, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not any(piece.done for piece in watch.pieces(watched)):
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(0.05)
+    process.kill()
+    process.wait()
+    marked = {piece.checkpoint.name for piece in watch.pieces(watched) if piece.done}
+    assert marked
+    seen = next(quick)
+    assert watch.look(watched, set()) == (3 - len(marked), 0)
+    assert {Path(words[1]).name for words in seen}.isdisjoint(marked)
+    assert steps_scored(watched.build) == [1, 2, 3]
+    assert list((watched.run / watch.HELD).iterdir()) == []
+
+
+def test_the_command_scores_what_is_there_and_writes_the_page(
+    watched: watch.Watched, quick: Iterator[list[tuple[str, ...]]]
+) -> None:
+    from smoleval.cli import app
+
+    next(quick)
+    words = ["watch", str(watched.run), "--once", "--build", str(watched.build), "--every", "2"]
+    app([*words, f"--heldout-option={OPTIONS[0]}"], standalone_mode=False)
+    assert steps_scored(watched.build) == [2]
+    page = (watched.build / "scores.html").read_text()
+    assert "trial/step-0000002" in page
 
 
 def test_other_weights_and_other_questions_are_scored_anew(watched: watch.Watched) -> None:
@@ -298,6 +334,7 @@ def test_jobs_are_submitted_once_and_given_up_after_three(
 
 
 @pytest.mark.system
+@pytest.mark.timeout(900)
 @pytest.mark.skipif(bool(why_no_slurm()), reason=why_no_slurm())
 @pytest.mark.usefixtures("slurm_cluster")
 def test_checkpoints_are_scored_as_slurm_jobs(

@@ -234,3 +234,19 @@ def test_questions_inside_an_archive_and_as_lines(tmp_path: Path, spec: Spec) ->
     assert [one.answers for one in library.questions] == [("Ann", "her"), ("yes",)]
     assert library.documents == ("Ann did it.", "It is.", "Nothing.")
     assert not library.published
+
+
+def test_the_command(spec: Spec, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from smoleval.cli import app
+
+    words = ["ruler", "build", "--length", "8k,10k", "--tasks", "vt,niah_single_2,qa_1", "--count", "1"]
+    places = ["--out", str(tmp_path / "out"), "--tokenizer", spec.tokenizer, "--filler", spec.filler]
+    app([*words, *places], standalone_mode=False)
+    printed = capsys.readouterr()
+    assert printed.out.count("niah_single_2") == 2
+    assert "left out: qa_1: no file of questions: --qa-1" in printed.err
+    assert "not comparable with published figures: without" in printed.err
+    app([*words, *places, "--json"], standalone_mode=False)
+    made = json.loads(capsys.readouterr().out)
+    assert [one["length"] for one in made] == [8192, 10_240]
+    assert made[0] == json.loads((tmp_path / "out" / "8k" / "manifest.json").read_text())
