@@ -17,6 +17,8 @@ PROFILE ?= sample
 BUDGET  ?=
 BUILD   ?= build
 MAX_TOKENS ?= 1024
+TASKS   ?= base,base_multilingual,mmlu_pro_mcf
+LIMIT   ?= 20
 SIZE    ?= tiny
 STEPS   ?= 20
 DEVICE  ?= auto
@@ -54,8 +56,9 @@ train: $(STAMPS)/train ## train a tiny SmolLM3 on the bundle of a stage, on this
 	@$(BIN)/python -m smolmix.quick build $(SELECT) --profile "$(PROFILE)" --quiet
 	@$(BIN)/smoltrain train --bundle "$$($(BIN)/smolmix path bundle $(SELECT) --profile "$(PROFILE)")"
 
-eval: $(STAMPS)/eval ## held-out loss of the trained model, per source: MAX_TOKENS=1024 of each
-	@$(BIN)/smoleval heldout --build "$(BUILD)" --max-tokens $(MAX_TOKENS)
+eval: $(STAMPS)/eval ## held-out loss of the trained model by source, and the base tasks on what is offline: [MAX_TOKENS=1024 TASKS= LIMIT=20 TOKENIZER=]
+	@$(BIN)/smoleval heldout --build "$(BUILD)" --max-tokens $(MAX_TOKENS) $(if $(TOKENIZER),--tokenizer "$(TOKENIZER)")
+	@$(BIN)/smoleval run --build "$(BUILD)" --tasks "$(TASKS)" --profile offline --limit $(LIMIT) --max-new-tokens 32 $(if $(TOKENIZER),--tokenizer "$(TOKENIZER)")
 
 scores: $(STAMPS)/core ## every score beside the published figures, with intervals and win rates, and a page: [CHECKPOINT=]
 	@$(BIN)/smoleval scores --build "$(BUILD)" --page $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)")

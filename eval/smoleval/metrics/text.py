@@ -4,6 +4,7 @@
 by sympy, to 5 decimals. chrF++ and BLEU are of the whole corpus; BLEU-1 and BLEU-4 are means over items.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from smoleval.definition import TaskDefinition
@@ -43,14 +44,14 @@ def extractive_match_latex(task: TaskDefinition) -> Any:
 
 @register(version=1)
 def chrf_plus(task: TaskDefinition) -> Any:
-    """chrF++: sacrebleu's chrF with word bigrams."""
-    return _lighteval("chrf_plus")
+    """chrF++ of the corpus: sacrebleu's chrF with word bigrams."""
+    return _corpus("chrf++", lambda sacrebleu: sacrebleu.CHRF(word_order=2))
 
 
 @register(version=1)
 def bleu(task: TaskDefinition) -> Any:
-    """BLEU of the corpus (sacrebleu)."""
-    return _lighteval("bleu")
+    """BLEU of the corpus: sacrebleu's, with its default tokenizer."""
+    return _corpus("bleu", lambda sacrebleu: sacrebleu.BLEU())
 
 
 @register(version=1)
@@ -65,10 +66,35 @@ def bleu_4(task: TaskDefinition) -> Any:
     return _sentence_bleu(4)
 
 
-def _lighteval(name: str) -> Any:
-    from lighteval.metrics.metrics import Metrics
+def _corpus(name: str, scorer: Callable[[Any], Any]) -> Any:
+    """Return sacrebleu's score of all answers.
 
-    return Metrics[name].value
+    Not lighteval's: in 0.13 its chrF hands sacrebleu one list an item where sacrebleu wants one list of all
+    references, so that only the first answer is scored; its BLEU asks the network for a file each time.
+    """
+    from lighteval.metrics.metrics_corpus import CorpusLevelComputation
+    from lighteval.metrics.sample_preparator import GenerativePreparator
+    from lighteval.metrics.utils.metric_utils import CorpusLevelMetric
+    from lighteval.tasks.requests import SamplingMethod
+
+    class Translation(CorpusLevelComputation):  # type: ignore[misc]  # lighteval ships no types
+        def compute_corpus(self, items: list[Any]) -> float:
+            return corpus_score(scorer, [item.golds[0] for item in items], [item.preds[0] for item in items])
+
+    return CorpusLevelMetric(
+        metric_name=name,
+        sample_level_fn=GenerativePreparator(),
+        category=SamplingMethod.GENERATIVE,
+        corpus_level_fn=Translation(),
+        higher_is_better=True,
+    )
+
+
+def corpus_score(scorer: Callable[[Any], Any], golds: list[str], answers: list[str]) -> float:
+    """Return a sacrebleu score (0 to 100) of answers against one reference each."""
+    import sacrebleu
+
+    return float(scorer(sacrebleu).corpus_score(answers, [golds]).score)
 
 
 def _sentence_bleu(length: int) -> Any:
