@@ -144,6 +144,13 @@ def test_yarn_to_128k_is_configuration_alone(checkpoint: Path, tmp_path: Path) -
         hf_config({**facts, "rope_scaling": {"type": "dynamic"}})
 
 
+def test_a_first_token_of_another_vocabulary_is_left_out(checkpoint: Path, tmp_path: Path) -> None:
+    """Nanotron's files say 128,000, Llama's, whatever the tokenizer."""
+    facts = json.loads((hf_to_nanotron(checkpoint, tmp_path / "there") / "model_config.json").read_text())
+    assert hf_config({**facts, "bos_token_id": 128_000})["bos_token_id"] is None
+    assert hf_config({**facts, "bos_token_id": 7})["bos_token_id"] == 7
+
+
 def test_the_command_converts_whichever_way(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,5 +1,6 @@
 """Shards from a remote store: the same batches, each shard once and ahead of need, checked on arrival."""
 
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,7 +9,8 @@ import fsspec
 import pyarrow.parquet as pq
 import pytest
 
-from smoldata.errors import InputError, IntegrityError
+from smoldata.errors import InputError, IntegrityError, StorageError
+from smoltrain import store
 from smoltrain.bundle import open_bundle
 from smoltrain.loader import open_loader
 from smoltrain.store import RemoteStore
@@ -16,16 +18,18 @@ from smoltrain.store import RemoteStore
 if TYPE_CHECKING:
     from tests.conftest import SmallHouse
 
+    from smoltrain.loader import Loader
+
 URL = "memory://bucket/run"
 
 
 @pytest.fixture
 def remote(small_house: "SmallHouse") -> Iterator[fsspec.AbstractFileSystem]:
     """Copy the shards into fsspec's store in memory."""
-    store = fsspec.filesystem("memory")
-    store.put(str(small_house.build / "tokens"), "/bucket/run/tokens", recursive=True)
-    yield store
-    store.rm("/bucket", recursive=True)
+    memory = fsspec.filesystem("memory")
+    memory.put(str(small_house.build / "tokens"), "/bucket/run/tokens", recursive=True)
+    yield memory
+    memory.rm("/bucket", recursive=True)
 
 
 def test_batches_are_those_of_local_files(
@@ -45,9 +49,9 @@ def test_what_the_next_steps_open_is_fetched_ahead_and_no_more(
     table = pq.read_table(small_house.bundle / "shards.parquet").to_pylist()
     dates = sorted(row["first_step"] for row in table if row["first_step"] is not None)
     ahead = dates[len(dates) // 2]
-    store = RemoteStore(bundle, URL, tmp_path, lookahead_steps=ahead + 1)
-    store.prepare(0, [])
-    store._pool.shutdown()
+    ahead_of_need = RemoteStore(bundle, URL, tmp_path, lookahead_steps=ahead + 1)
+    ahead_of_need.prepare(0, [])
+    ahead_of_need._pool.shutdown()
     seen = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.ds")}
     opened = [row for row in table if row["first_step"] is not None]
     due = {row["path"].removeprefix("../../") for row in opened if row["first_step"] <= ahead}
@@ -87,6 +91,49 @@ def test_a_missing_shard_is_named(
     remote.rm("/bucket/run/tokens/trial/idlelib", recursive=True)
     with pytest.raises(IntegrityError, match=r"idlelib/.*\.ds is missing"):
         list(open_loader(small_house.bundle, root=URL, cache=tmp_path))
+
+
+class Broken:
+    """A store whose connection breaks so many times; everything else is the store's own."""
+
+    def __init__(self, store: fsspec.AbstractFileSystem, error: Exception, times: int) -> None:
+        self._store, self._error, self._left = store, error, times
+
+    def get_file(self, there: str, here: str) -> None:
+        """Break off in the middle, or copy."""
+        if self._left:
+            self._left -= 1
+            Path(here).write_bytes(b"half")
+            raise self._error
+        self._store.get_file(there, here)
+
+
+def test_a_broken_connection_is_tried_again_and_a_store_that_is_gone_is_named(
+    small_house: "SmallHouse",
+    remote: fsspec.AbstractFileSystem,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(store, "WAITS", (0.0, 0.0))
+    first = open_loader(small_house.bundle).batch(0)
+    opened = []
+
+    def broken(error: Exception, times: int, cache: str) -> "Loader":
+        loader = open_loader(small_house.bundle, root=URL, cache=tmp_path / cache)
+        loader._store._system = Broken(remote, error, times)
+        loader._store._lookahead = 0
+        opened.append(loader)
+        return loader
+
+    assert (broken(ConnectionResetError("reset"), 2, "twice").batch(0).ids == first.ids).all()
+    with pytest.raises(StorageError, match=r"cannot be fetched, 3 attempts \(TimeoutError: slow\)"):
+        broken(TimeoutError("slow"), 1_000, "gone").batch(0)
+    with pytest.raises(StorageError, match="disk is full"):  # at once: waiting makes no room
+        broken(OSError(errno.ENOSPC, "no space"), 1, "full").batch(0)
+    for loader in opened:  # what was under way is finished
+        loader._store.close()
+    assert not list((tmp_path / "gone").rglob("*.ds"))
+    assert not list(tmp_path.rglob("*.tmp-*"))
 
 
 def test_a_remote_root_needs_a_cache(small_house: "SmallHouse") -> None:

@@ -234,6 +234,8 @@ def hf_config(facts: Mapping[str, Any], *, yarn: bool = False) -> dict[str, Any]
     layers = facts["num_hidden_layers"]
     window = facts.get("sliding_window_size")
     values = {key: facts[key] for key in _SHARED_KEYS}
+    if (values["bos_token_id"] or 0) >= values["vocab_size"]:
+        values["bos_token_id"] = None  # nanotron's default under another tokenizer: no token of this model
     rope = {"rope_type": "default", "rope_theta": float(facts["rope_theta"])}
     if yarn:
         rope, values["max_position_embeddings"] = yarn_parameters()

@@ -3,10 +3,13 @@
 A remote shard is copied whole to the cache under a temporary name, compared with the size and the xxh3-128 of
 the bundle, and renamed; from then on it is a local file. At each step the shards that the bundle's timetable
 (``first_step``) needs within the next steps are fetched in the background, the step's own are waited for.
-Several processes may share a cache. Cost: each shard crosses the network once; nothing is removed from the
-cache.
+Several processes may share a cache. A store that fails is asked again, after longer and longer waits: a
+training run does not end with a broken connection. Cost: each shard crosses the network once; nothing is
+removed from the cache.
 """
 
+import errno
+import time
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
@@ -14,12 +17,17 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from smoldata.errors import InputError, IntegrityError
+from smoldata.console import say
+from smoldata.errors import InputError, IntegrityError, SmolError, StorageError
 from smoldata.files import atomic_path, xxh3_128
 from smoltrain.bundle import Bundle
 
 LOOKAHEAD_STEPS = 200
 FETCHERS = 4
+WAITS = (1.0, 4.0, 15.0, 60.0)
+"""Seconds before each further attempt at a shard."""
+_LOCAL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES})
+"""Faults of this machine's disk: waiting does not help."""
 
 
 class Store(Protocol):
@@ -94,18 +102,35 @@ class RemoteStore:
             return
         parts = "/".join(_parts(self._bundle, row))
         with atomic_path(path) as temporary:
-            try:
-                self._system.get_file(f"{self._base}/{parts}", str(temporary))
-            except FileNotFoundError:
-                raise IntegrityError(
-                    f"shard {self._url}/{parts} is missing; copy it there, as the bundle's list says"
-                ) from None
+            self._get(parts, temporary)
             seen, wanted = xxh3_128(temporary), self._hashes[row].as_py()
             if seen != wanted:
                 raise IntegrityError(
                     f"shard {self._url}/{parts}: {temporary.stat().st_size:,} bytes with xxh3-128 {seen}, "
                     f"the bundle says {size:,} with {wanted}; it was changed or cut: copy it there again"
                 )
+
+    def _get(self, parts: str, temporary: Path) -> None:
+        """Copy a file from the store; one that is missing, or for which the disk has no room, only once."""
+        for wait in (*WAITS, None):
+            try:
+                self._system.get_file(f"{self._base}/{parts}", str(temporary))
+            except FileNotFoundError:
+                raise IntegrityError(
+                    f"shard {self._url}/{parts} is missing; copy it there, as the bundle's list says"
+                ) from None
+            except Exception as error:  # every store has errors of its own
+                if isinstance(error, SmolError) or getattr(error, "errno", None) in _LOCAL:
+                    raise
+                if wait is None:
+                    raise StorageError(
+                        f"shard {self._url}/{parts} cannot be fetched, {len(WAITS) + 1} attempts "
+                        f"({type(error).__name__}: {error}); when the store answers, the same command goes on"
+                    ) from error
+                say(f"shard {self._url}/{parts}: {type(error).__name__}: {error}; again in {wait:.0f} s")
+                time.sleep(wait)
+            else:
+                return
 
 
 def _parts(bundle: Bundle, row: int) -> list[str]:
