@@ -118,7 +118,7 @@ class StrictReader(PipelineStep):  # type: ignore[misc] # datatrove ships no typ
     def _document(self, text: str, row: dict[str, Any], raw: RawInput, order: tuple[int, int]) -> Document:
         columns = self.source.columns
         place = f"{raw.relative}:{order[1]}"
-        scores = {name: value for name in columns.scores if (value := _number(row.get(name))) is not None}
+        scores = _scores(row, columns.scores)
         extra = {name: row[name] for name in columns.metadata if row.get(name) is not None}
         fields = {
             "url": _plain(row.get(columns.url or "")),
@@ -141,6 +141,15 @@ def _flattened(value: object) -> object:
     contents = [message.get("content") for message in value if isinstance(message, dict)]
     texts = [content for content in contents if isinstance(content, str)]
     return "\n\n".join(texts) if len(texts) == len(value) else value
+
+
+def _scores(row: dict[str, Any], names: Sequence[str]) -> dict[str, float]:
+    """Return the numbers in some columns; ``scores`` of our own documents holds several by name."""
+    held = row.get("scores") if "scores" in names else None
+    pairs = list(held.items() if isinstance(held, dict) else held) if isinstance(held, dict | list) else []
+    found: dict[Any, Any] = dict(pair for pair in pairs if isinstance(pair, tuple))
+    found |= {name: row.get(name) for name in names if name != "scores" and row.get(name) is not None}
+    return {str(name): number for name, value in found.items() if (number := _number(value)) is not None}
 
 
 def _number(value: object) -> float | None:

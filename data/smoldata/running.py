@@ -12,6 +12,7 @@ from typing import Any
 from smoldata.build import Built, Runner, build_jobs, built_of, make_job, with_gate
 from smoldata.errors import InputError, SourceError
 from smoldata.files import remove_leftovers, single_writer, xxh3_128
+from smoldata.merge import read_manifest
 from smoldata.patterns import matcher
 from smoldata.pipeline_types import Limit, RawInput
 from smoldata.recipe import PipelineRecipe, load_pipeline
@@ -97,7 +98,7 @@ def source_of(recipe: PipelineRecipe, name: str, language: str | None, columns: 
             path=fields["path"],
             language=None if language else fields["language"],
             license=fields["license"],
-            scores=tuple(dict.fromkeys(scores)),
+            scores=tuple(dict.fromkeys([*scores, "scores"])),  # those of documents that were made here before
             metadata=("date",),
         ),
     )
@@ -125,7 +126,10 @@ def _local(path: Path) -> Iterable[RawInput]:
         return [RawInput(str(path), path.name, path.stat().st_size, xxh3_128(path), None)]
     if not path.is_dir():
         raise SourceError(f"no folder or file at {path}")
+    # Of documents that were made here before: what the manifest names, not the tables beside them.
+    known = {path / row["path"] for row in read_manifest(path) if "format_version" in row and "path" in row}
     files = (entry for entry in path.rglob("*") if entry.is_file() and entry.name.endswith(_READABLE))
+    files = (entry for entry in files if not known or entry in known)
     return [
         RawInput(str(entry), entry.relative_to(path).as_posix(), entry.stat().st_size, xxh3_128(entry), None)
         for entry in files

@@ -208,3 +208,26 @@ def test_a_step_can_decide_over_all_tasks(
     assert sorted(row["text"] for row in built_documents(tmp_path / "out")) == ["ant", "bee", "cat"]
     listed = pl.read_parquet(tmp_path / "out" / "removed" / "first_letter.parquet").sort("id")
     assert listed.select("id", "kept_id").rows() == [("1ape", "0ant"), ("1asp", "0ant"), ("2bat", "0bee")]
+
+
+def test_documents_made_here_keep_their_scores_in_the_next_run(tmp_path: Path) -> None:
+    texts = real_texts(3)
+    rows = [{"text": text, "score": score} for text, score in zip(texts, (4.6, 3.6, 2.6), strict=True)]
+    write_rows(tmp_path / "in" / "a.parquet", rows, "parquet", floats=("score",))
+    first = run_pipeline(
+        "finemath", [str(tmp_path / "in")], tmp_path / "first", parameters={"least_score": 0}, workers=1
+    )
+    assert first.kept == 3
+    chained = {"parameters": {"least_score": 4}, "workers": 1}
+    second = run_pipeline("finemath", [str(tmp_path / "first")], tmp_path / "second", **chained)
+    assert (second.kept, second.dropped) == (2, {"low_score": 1})
+    assert [dict(row["scores"]) for row in built_documents(tmp_path / "second")] == [
+        {"score": 4.6},
+        {"score": 3.6},
+    ]
+    lines = [{"text": text, "scores": {"score": 4.4, "other": 1}} for text in texts[:1]]
+    lines += [{"text": text, "scores": wrong} for text, wrong in zip(texts[1:], ("4", [1, 2]), strict=True)]
+    (tmp_path / "lines.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    given = {"parameters": {"least_score": 4, "missing": "drop"}, "workers": 1}
+    third = run_pipeline("finemath", [str(tmp_path / "lines.jsonl")], tmp_path / "third", **given)
+    assert (third.kept, third.dropped) == (1, {"no_score": 2})

@@ -71,6 +71,7 @@ class SpacyRules:
         self._specials = {case: [token[ORTH] for token in tokens] for case, tokens in own.rules.items()}
         self._is_punctuation = nlp.vocab.lex_attr_getters[IS_PUNCT]
         self._ends = frozenset(nlp.get_pipe("sentencizer").punct_chars)
+        self._mark_codes: dict[str, str] = {}
         torn = {case: self._torn(case) for case in own.rules if self._is_looked_for(case)}
         self._torn_tokens = frozenset(map(tuple, torn.values()))
         self._sizes = sorted({len(tokens) for tokens in self._torn_tokens})
@@ -176,11 +177,14 @@ class SpacyRules:
         return Pieces(words, code, self._columns.get(tokens[0], 0), self._rows.get(tokens[-1], 0))
 
     def _code(self, word: str) -> str:
-        if word in self._ends:
-            return "E"
         if word[0].isalnum():
-            return "W"
-        return "" if self._is_punctuation(word) else "W"
+            return "E" if word in self._ends else "W"
+        code = self._mark_codes.get(word)
+        if code is None:
+            code = "E" if word in self._ends else "" if self._is_punctuation(word) else "W"
+            if len(word) == 1:
+                self._mark_codes[word] = code
+        return code
 
     def _may_merge(self, tokens: list[str]) -> bool:
         if len(tokens) == 1:
