@@ -25,7 +25,8 @@ from pathlib import Path
 
 ONE_THREAD = dict.fromkeys(
     ("RAYON_NUM_THREADS", "FASTOKENS_BPE_THREADS", "OMP_NUM_THREADS", "ARROW_NUM_THREADS"), "1"
-) | {"TOKENIZERS_PARALLELISM": "false"}
+) | {"TOKENIZERS_PARALLELISM": "false", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+"""The tunable is what workers run under; the bare engine and a single worker get it too, to be compared."""
 SUFFIXES = {
     ".py",
     ".pyi",

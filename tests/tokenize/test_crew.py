@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from smoldata.errors import StorageError
-from smoltok.crew import Crew, RemoteTraceback, crew, recruit
+from smoltok.crew import HUGE_PAGES, Crew, RemoteTraceback, crew, recruit
 
 
 def test_every_task_gets_its_result_from_processes_that_were_prepared_once() -> None:
@@ -26,6 +26,14 @@ def test_every_task_gets_its_result_from_processes_that_were_prepared_once() -> 
 def test_recruits_work_once_they_are_told_what_at() -> None:
     with recruit(2, ahead=os.getpid) as recruits:
         assert dict(recruits.told(operator.neg, os.getpid).run([1, 2, 3])) == {1: -1, 2: -2, 3: -3}
+
+
+def test_workers_ask_for_huge_pages_and_the_caller_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    started: Crew[str, str | None]
+    with crew(1, os.getenv, before=os.getpid) as started:
+        assert "GLIBC_TUNABLES" not in os.environ
+        assert list(started.run(["GLIBC_TUNABLES"])) == [("GLIBC_TUNABLES", HUGE_PAGES)]
 
 
 def test_recruits_that_are_told_nothing_are_gone_whatever_they_are_at() -> None:
