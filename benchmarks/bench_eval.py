@@ -1,6 +1,6 @@
 """Speed of log-likelihood scoring: the engine against the bare forward pass of the same batches.
 
-    python benchmarks/bench_eval.py [--size debug --device cpu --prompts FILE]
+    python benchmarks/bench_eval.py [--size tiny --device cpu --prompts FILE]
 
 A SmolLM3 of a size with random weights scores multiple-choice requests: texts and choices from FILE (JSON
 lines: prompt, choices), or from the standard library's documentation. Measured: tokenization alone; the
@@ -31,11 +31,11 @@ ROUNDS = 2
 def main() -> None:
     """Run the benchmark and print one JSON line."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--size", default="debug")
+    parser.add_argument("--size", default="tiny")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--prompts", type=Path)
     parser.add_argument("--tokenizer", type=Path)
-    parser.add_argument("--items", type=int, default=200)
+    parser.add_argument("--items", type=int, default=60)
     parser.add_argument("--batch-tokens", type=int, default=4096)
     given = parser.parse_args()
     tokenizer = _tokenizer(given.tokenizer)
