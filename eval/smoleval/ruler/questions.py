@@ -17,6 +17,9 @@ from typing import Any
 
 from smoldata.errors import InputError
 
+PUBLISHED_QUESTIONS = {"squad": 5928, "hotpotqa": 7405}
+"""Answerable questions of SQuAD 2.0's dev set, and questions of HotpotQA's dev set with distractors."""
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -39,7 +42,7 @@ class Library:
     origin: str
     sha256: str
     published: bool
-    """Whether the file is in the schema of RULER's own data sets (SQuAD, HotpotQA)."""
+    """Whether it is RULER's own data set, as far as its form and its number of questions tell."""
 
 
 def read_library(path: str, schema: str) -> Library:
@@ -56,7 +59,8 @@ def read_library(path: str, schema: str) -> Library:
             f"{name}: not SQuAD, HotpotQA or JSON lines with question, answer and passage ({error!r}); "
             "give another file"
         ) from error
-    documents, questions, published = library
+    documents, questions, in_form = library
+    published = in_form and len(questions) == PUBLISHED_QUESTIONS.get(schema)
     if not questions:
         raise InputError(f"{name} holds no answerable question; give another file")
     return Library(documents, questions, name, hashlib.sha256(content).hexdigest(), published)

@@ -173,9 +173,27 @@ def test_what_is_missing_and_what_differs_is_said(spec: Spec, tmp_path: Path) ->
     assert set(made["missing"]) == {"niah_single_2", "qa_1"}
     assert any("without" in one for one in made["differs"])
     whole = build(replace(spec, count=1), parse_tasks("all"), tmp_path / "b")
-    assert whole["differs"] == []
+    assert [one.split(" ")[0] for one in whole["differs"]] == ["running", "qa_1", "qa_2"]
     with pytest.raises(InputError, match="nothing to build: qa_2: no file of questions: --qa-2"):
         build(bare, parse_tasks("qa_2"), tmp_path / "c")
+
+
+def test_rulers_own_texts_are_known(
+    spec: Spec, tmp_path: Path, prose: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The essays by their file's name, the questions by form and number."""
+    from smoleval.ruler import questions
+
+    for name, path in spec.questions:
+        count = len(questions.read_library(path, name).questions)
+        monkeypatch.setitem(questions.PUBLISHED_QUESTIONS, name, count)
+    essays = tmp_path / "PaulGrahamEssays.json"
+    essays.write_text(json.dumps({"text": prose.read_text()}))
+    made = build(replace(spec, count=1, filler=str(essays)), parse_tasks("all"), tmp_path / "out")
+    assert made["differs"] == []
+    squad, hotpot = (path for _, path in spec.questions)
+    swapped = replace(spec, questions=(("squad", hotpot), ("hotpotqa", squad)))
+    assert not any(library.published for library in material(swapped).libraries.values())
 
 
 def test_the_documents_of_a_build_are_filler(tmp_path: Path, spec: Spec, prose: Path) -> None:
