@@ -227,7 +227,7 @@ def _parsed(line: bytes, place: str) -> dict[str, Any] | str:
 def _missing_columns(place: str, missing: Sequence[str], available: Iterable[str]) -> str:
     return (
         f"{place}: no column {', '.join(missing)}; available: {', '.join(sorted(available))}. "
-        "Name the right one (--text-column, or `columns` in the registry)"
+        "Name the right one (run: --column text=NAME; the registry: `columns`; Python: text_column)"
     )
 
 
