@@ -18,7 +18,14 @@ from smoleval.scores import Score, canonical, sha256_rows
 if TYPE_CHECKING:
     from smoleval.pipeline import Measured
 
-_DECIDING_CODE = ("lightmodel.py", "loglikelihood.py", "generate.py", "pipeline.py", "loading.py")
+_DECIDING_CODE = (
+    "asking.py",
+    "lightmodel.py",
+    "loglikelihood.py",
+    "generate.py",
+    "pipeline.py",
+    "loading.py",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from lighteval.tasks.prompt_manager import PromptManager
 from lighteval.tasks.requests import Doc
 
 from smoldata.errors import InputError
+from smoleval.asking import chat_prompt
 from smoleval.generate import Generator, Limits
 from smoleval.loglikelihood import Answer, Request, answers, encode, rows_of, split
 
@@ -80,18 +81,12 @@ class SmolModel(LightevalModel):  # type: ignore[misc]  # lighteval ships no typ
         ]
 
     def _asked(self, doc: Doc) -> str:
-        """Return the prompt; a Doc may bring tools, which lighteval does not pass to the chat template."""
+        """Return the prompt; a question alone goes to the chat template by our own function."""
+        manager = self.prompt_manager
+        if not manager.use_chat_template or doc.fewshot_samples or doc.instruction:
+            return str(manager.prepare_prompt(doc))
         tools = (doc.specific or {}).get("tools")
-        if not tools or not self.prompt_manager.use_chat_template:
-            return str(self.prompt_manager.prepare_prompt(doc))
-        system = self.prompt_manager.system_prompt
-        messages = [{"role": "system", "content": system}] if system else []
-        messages.append({"role": "user", "content": doc.query})
-        return str(
-            self._tokenizer.apply_chat_template(
-                messages, tools=tools, tokenize=False, add_generation_prompt=True
-            )
-        )
+        return chat_prompt(self._tokenizer, manager.system_prompt, doc.query, tools)
 
     def loglikelihood(self, docs: list[Doc]) -> list[ModelResponse]:
         """Return ln p of each choice given its prompt; see :mod:`smoleval.loglikelihood`."""
