@@ -27,8 +27,8 @@ from smoltrain.post.recipe import RowsRecipe, shares
 NODES = {"mid": 8, "sft": 8, "apo": 2}
 """Published: alignment-handbook's recipes/smollm3, 8 GPUs a node."""
 VOCABULARY = 128_256
-_LOGIT_TOKENS = 1024
-"""Tokens whose logits exist at once (float32 logits, their softmax and its gradient)."""
+_LOGIT_TOKENS = 256
+"""Tokens whose logits exist at once in TRL (float32 logits, their softmax and its gradient)."""
 _GIB = 1 << 30
 
 

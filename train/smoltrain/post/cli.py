@@ -101,6 +101,11 @@ def run(
     lora: Annotated[int | None, typer.Option(min=1, help="Rank of LoRA adapters [default: none].")] = None,
     qlora: Annotated[bool, typer.Option("--qlora", help="With --lora: the base in 4 bits (CUDA).")] = False,
     evaluations: EvaluationsOption = None,
+    ruler: Annotated[
+        str | None, typer.Option(help="RULER after each step at this length, such as 32k (needs smoleval).")
+    ] = None,
+    ruler_count: Annotated[int, typer.Option(min=1, help="Prompts a task.")] = 20,
+    ruler_tasks: Annotated[str, typer.Option(help="RULER's tasks with commas, or all.")] = "all",
     as_json: JsonOption = False,
 ) -> None:
     """Mid-train, fine-tune, optimize preferences and merge; go on where an earlier run stopped.
@@ -120,6 +125,7 @@ def run(
     warnings.filterwarnings("ignore", category=FutureWarning)
     from smoltrain.post.adapters import Adapter
     from smoltrain.post.pipeline import Asked, newest_base, posttrain
+    from smoltrain.post.ruler import Ruler
 
     asked = Asked(
         build,
@@ -134,6 +140,7 @@ def run(
         adapter=Adapter(lora, 2 * lora, four_bits=qlora) if lora else None,
         validation=validation_of(profile),
         micro_batch=micro_batch,
+        ruler=Ruler(ruler, ruler_count, ruler_tasks) if ruler else None,
     )
     facts = posttrain(asked)
     if as_json:

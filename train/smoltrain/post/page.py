@@ -46,20 +46,30 @@ def render_page(facts: Mapping[str, Any]) -> str:
 
 def _phase(name: str, phase: Mapping[str, Any]) -> str:
     log = phase["log"]
-    losses = [(line["step"], line["loss"]) for line in log]
+    drawn = _thinned(log, 1000)
+    losses = [(line["step"], line["loss"]) for line in drawn]
     parts = [f"<h2>{_TITLES.get(name, escape(name))}</h2>", _rows(phase["rows"]), _cap(phase["cap"])]
     parts.append(_figure(curves(f"loss-{name}", f"{name}: loss by step", "step", {"loss": losses})))
     columns = ["step", "loss", "learning_rate"]
     if any("rewards/chosen" in line for line in log):
         rewards = {
-            side: [(line["step"], line[f"rewards/{side}"]) for line in log if f"rewards/{side}" in line]
+            side: [(line["step"], line[f"rewards/{side}"]) for line in drawn if f"rewards/{side}" in line]
             for side in ("chosen", "rejected", "margins")
         }
         parts.append(_figure(curves(f"rewards-{name}", f"{name}: rewards by step", "step", rewards)))
         columns += ["rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies"]
-    cells = [[_cell(line.get(column)) for column in columns] for line in log]
-    parts.append(_table(f"{_TITLES.get(name, name)}, step by step", columns, cells))
+    shown = _thinned(log)
+    cells = [[_cell(line.get(column)) for column in columns] for line in shown]
+    steps = "step by step" if len(shown) == len(log) else f"{len(shown)} of {len(log):,} steps"
+    parts.append(_table(f"{_TITLES.get(name, name)}, {steps}", columns, cells))
     return "\n".join(parts)
+
+
+def _thinned(log: Sequence[Any], most: int = 60) -> list[Any]:
+    """Return lines evenly over a long log, its first and last included."""
+    if len(log) <= most:
+        return list(log)
+    return [log[number * (len(log) - 1) // (most - 1)] for number in range(most)]
 
 
 def _rows(modes: Mapping[str, Mapping[str, int]]) -> str:
@@ -86,9 +96,13 @@ def _measures(measures: Mapping[str, Any]) -> str:
             margin = _cell(rate and rate["margin"])
             far = one.get("long") or {}
             cells.append([name, part["mode"], _cell(part["loss"]), f"{part['tokens']:,}", won, margin])
-            cells[-1] += [_cell(far.get("loss")), _cell(far.get("alone"))]
+            cells[-1] += [
+                _cell(far.get("loss")),
+                _cell(far.get("alone")),
+                _cell(one.get("ruler", {}).get("mean")),
+            ]
     heads = ["checkpoint", "mode", "held-out loss", "tokens", "pairs won", "margin"]
-    heads += ["long context", "same alone"]
+    heads += ["long context", "same alone", "RULER"]
     names = list(measures)
     picture = curves("heldout", "Held-out loss after each step", "", losses, names) if losses else ""
     shown = f"{_figure(picture)}\n" if picture else "<p>No rows are held out.</p>\n"
@@ -115,12 +129,13 @@ def _sweep(sweep: Sequence[Mapping[str, Any]]) -> str:
                 _cell(part["loss"]),
                 won.get(part["mode"], ""),
                 _cell(far.get("loss")),
+                _cell(one.get("ruler", {}).get("mean")),
             ]
             for part in one["heldout"]
         ]
     about = "<p>Shares of the APO soup; the rest is the mid-training checkpoint. Published: 9/10.</p>"
     picture = _figure(curves("sweep", "Held-out loss by the soup's share", "share", lines)) if lines else ""
-    heads = ["soup", "mode", "held-out loss", "pairs won", "long context"]
+    heads = ["soup", "mode", "held-out loss", "pairs won", "long context", "RULER"]
     return f"<h2>Merge weight</h2>\n{about}\n{picture}\n{_table('Sweep', heads, cells)}"
 
 

@@ -15,7 +15,7 @@ with the tiny model of `make train`: minutes on two cores.
 
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from smoltrain.post.data import RowsData, build_rows, read_rows
 from smoltrain.post.merge import Ingredient, merge, soup
 from smoltrain.post.phases import Phase, phase_named
 from smoltrain.post.recipe import PHASES, RowsRecipe, load_rows_recipe
+from smoltrain.post.ruler import Ruler, build_prompts, is_installed, ruler_scores
 from smoltrain.post.sources import FolderSource, HubSource, RowSource, sample_folder
 from smoltrain.post.template import write_tokenizer
 from smoltrain.post.trainer import Job, read_facts, run_phase, whole_checkpoints
@@ -67,6 +68,8 @@ class Asked:
     """LoRA or QLoRA in every phase."""
     micro_batch: int = 1
     """Rows of one pass on one device."""
+    ruler: Ruler | None = None
+    """RULER after each step and for each weight of the merge, by smoleval; None: long rows alone."""
 
     @property
     def home(self) -> Path:
@@ -107,6 +110,10 @@ def posttrain(asked: Asked) -> dict[str, Any]:
     """
     from smoltrain.post.page import write_page
 
+    if asked.ruler is not None and not is_installed():
+        raise InputError(
+            "RULER is asked by smoleval, which is not installed; install it, or leave --ruler out"
+        )
     if not (asked.base / "config.json").is_file():
         raise InputError(f"{asked.base} holds no checkpoint; make one with `make train STAGE=2`")
     tokenizer, recipes, rows = _prepared(asked)
@@ -219,8 +226,14 @@ def _facts(
 ) -> dict[str, Any]:
     longest = asked.phase("sft").max_length
 
+    prompts = None
+    if asked.ruler is not None:
+        out = asked.run / "ruler" / digest_values(asdict(asked.ruler), xxh3_128(tokenizer / "tokenizer.json"))
+        prompts = build_prompts(asked.ruler, asked.build, asked.profile, tokenizer, out)
+
     def measured(checkpoint: Path) -> dict[str, Any]:
-        return _measured(asked, checkpoint, rows, recipes, tokenizer, longest)
+        found = _measured(asked, checkpoint, rows, recipes, tokenizer, longest)
+        return found | ({"ruler": _ruler(asked, checkpoint, prompts, tokenizer)} if prompts else {})
 
     sweep = []
     known = {Fraction(0): results["mid"], Fraction(1): results["soup"], SOUP_WEIGHT: results["merged"]}
@@ -238,6 +251,17 @@ def _facts(
         "measures": {name: measured(folder) for name, folder in results.items()},
         "sweep": sweep,
     }
+
+
+def _ruler(asked: Asked, checkpoint: Path, prompts: Path, tokenizer: Path) -> dict[str, Any]:
+    """Return a checkpoint's RULER scores, or what was kept for the same weights and prompts."""
+    weights = [xxh3_128(path) for path in sorted(checkpoint.glob("model*.safetensors"))]
+    key = digest_values("ruler", weights, xxh3_128(prompts / "manifest.json"))
+    path = asked.run / "measures" / f"{key}.json"
+    if not path.is_file():
+        write_json(path, ruler_scores(checkpoint, prompts, tokenizer, asked.run / "scores"))
+    found: dict[str, Any] = json.loads(path.read_bytes())
+    return found
 
 
 def _measured(
