@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from smoldata.console import progress, say
 from smoldata.errors import InputError, SmolError, SourceError
-from smoldata.files import remove_leftovers, sha256
+from smoldata.files import sha256
 from smoldata.workers import interrupts_held_back
 from smoleval.data import Profile, has_rows, load_data
 from smoleval.definition import TaskDefinition, registry, select
@@ -148,8 +148,8 @@ def prepare(
 
 def split_done(job: Job) -> tuple[dict[Item, Path], list[Item]]:
     """Return the items whose scores are there, with their files, and those that are to be run."""
+    # Half-written files stay: they have other names, and another evaluation may be writing one of them.
     folder = Path(job.scores)
-    remove_leftovers(folder)
     done: dict[Item, Path] = {}
     missing: list[Item] = []
     for item in job.items:
