@@ -1,6 +1,7 @@
 """Watching a run: the plan's arithmetic against the log; new lines only; passes end as the order has it."""
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -127,3 +128,19 @@ def test_the_command_prints_the_state(
     assert (printed["steps_done"], printed["steps"]) == (4, 8)
     assert {one["source"] for one in printed["sources"]} == set(bundle.sources)
     assert len(picture(seen(bundle, run.log, 8)).renderables) == 2
+
+
+def test_a_run_of_nanotron_is_watched_as_well(
+    bundle: Bundle, small_house: "SmallHouse", tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its run.json has no number of steps, its log neither embedding norms nor, unclipped, gradient norms."""
+    place = Path(os.path.relpath(small_house.bundle, tmp_path)).as_posix()
+    facts = {"format_version": 1, "bundle": place, "settings": {"lock": bundle.plan.lock.hash}}
+    (tmp_path / "run.json").write_text(json.dumps(facts), "utf-8")
+    line = row(bundle, 3) | {"grad_norm": None}
+    append_row(tmp_path / "log.jsonl", {key: one for key, one in line.items() if key != "embedding_norm"})
+    app(["watch", str(tmp_path), "--json"], standalone_mode=False)
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["steps_done"], printed["steps"], printed["grad_norm"]) == (4, bundle.steps, None)
+    head, _ = picture(seen(bundle, tmp_path / "log.jsonl", bundle.steps)).renderables
+    assert "gradient" not in str(head)

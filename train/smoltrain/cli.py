@@ -248,7 +248,8 @@ def watch(
     opened = open_bundle(bundle or bundle_of(folder))
     check_lock(folder, opened.plan.lock.hash)
     settings = json.loads(RunFolder(folder).facts.read_text(encoding="utf-8"))["settings"]
-    following = watching.Watch(opened, RunFolder(folder).log, int(settings["steps"]))
+    steps = int(settings.get("steps") or opened.steps)  # nanotron's runs are whole stages
+    following = watching.Watch(opened, RunFolder(folder).log, steps)
     if not once and not as_json:
         watching.follow(following, every)
         return

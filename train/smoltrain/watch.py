@@ -48,7 +48,8 @@ class RunState:
     steps: int
     loss: float
     learning_rate: float
-    grad_norm: float
+    grad_norm: float | None
+    """None: nanotron without clipping."""
     embedding_norm: float | None
     tokens: int
     tokens_per_second: float
@@ -69,7 +70,7 @@ def state_of(bundle: Bundle, steps: int, row: Row, heldout: dict[str, float], pa
         steps=steps,
         loss=row["loss"],
         learning_rate=row["learning_rate"],
-        grad_norm=row["grad_norm"],
+        grad_norm=row.get("grad_norm"),
         embedding_norm=row.get("embedding_norm"),
         tokens=row["tokens"],
         tokens_per_second=row["tokens_per_second"],
@@ -133,10 +134,11 @@ class Watch:
 def picture(state: RunState) -> Group:
     """Return a run's state as it is drawn in a terminal."""
     mfu = "" if state.mfu is None else f"  MFU {state.mfu:.1%}"
+    gradient = "" if state.grad_norm is None else f"  gradient {state.grad_norm:.3f}"
     norm = "" if state.embedding_norm is None else f"  embedding {state.embedding_norm:.2f}"
     head = Text(
         f"step {state.steps_done:,} of {state.steps:,}  loss {state.loss:.4f}  "
-        f"rate {state.learning_rate:.2e}  gradient {state.grad_norm:.3f}{norm}\n{state.tokens:,} tokens  "
+        f"rate {state.learning_rate:.2e}{gradient}{norm}\n{state.tokens:,} tokens  "
         f"{state.tokens_per_second:,.0f} tok/s{mfu}  {duration(state.seconds_left)} left  "
         f"(at most {state.bound_windows:.2f} windows off the plan, proved)"
     )
