@@ -186,6 +186,7 @@ def _greedy(model: Any, ids: list[int], most: int) -> list[int]:
             attention_mask=torch.ones_like(inputs),
             max_new_tokens=most,
             do_sample=False,
+            use_cache=True,  # a checkpoint of training may say otherwise
             pad_token_id=0,
         )
     new: list[int] = out[0, len(ids) :].tolist()
