@@ -99,6 +99,8 @@ def test_the_plan_prints_both_ways_and_the_slurm_script_is_sound(
     text = script.read_text("utf-8")
     assert "#SBATCH --nodes=3\n" in text
     assert '--node_rank="$SLURM_PROCID"' in text
+    looked, started = text.index("-m smoltrain.nanotron.checkpoints"), text.index("srun ")
+    assert looked < started  # a job that is started again looks first what it goes on from
     shown = CliRunner().invoke(app, words).stdout
     assert "smolmix link-shards" in shown
     assert "sbatch exact.sbatch" in shown
