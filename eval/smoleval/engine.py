@@ -36,7 +36,7 @@ from smoleval.scores import (
 )
 
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
-_BATCH_TOKENS = {"cpu": 4096, "cuda": 16384}
+_BATCH_TOKENS = {"cpu": 4096, "cuda": 32768}
 _CACHE_TOKENS = {"cpu": 32768, "cuda": 262144}
 _LONGEST = 32768
 """As published: contexts are cut to this many tokens, if the model takes as many."""
