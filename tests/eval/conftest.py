@@ -9,3 +9,14 @@ import pytest
 def eval_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder that the pinned packages with evaluation items are fetched into."""
     return tmp_path_factory.mktemp("eval-packages")
+
+
+@pytest.fixture(scope="session")
+def sandbox() -> None:
+    """Skip what runs programs where the machine cannot isolate them (user namespaces not allowed)."""
+    from smoleval.sandbox import SandboxError, probe
+
+    try:
+        probe()
+    except SandboxError as error:
+        pytest.skip(str(error).partition(";")[0])

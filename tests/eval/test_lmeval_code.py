@@ -19,7 +19,7 @@ def case(program: str) -> Case:
     return Case(program, tests=TESTS, functions=("double",))
 
 
-def test_the_rules_agree_on_honest_programs() -> None:
+def test_the_rules_agree_on_honest_programs(sandbox: None) -> None:
     programs = [
         "def double(x): return 2 * x",
         "def double(x): return x",
@@ -30,7 +30,7 @@ def test_the_rules_agree_on_honest_programs() -> None:
     assert (found.programs, found.passed, found.passed_lm_eval, found.different) == (4, 1, 1, ())
 
 
-def test_only_ours_holds_against_dishonest_ones() -> None:
+def test_only_ours_holds_against_dishonest_ones(sandbox: None) -> None:
     programs = [
         "import os\nos._exit(0)",
         "class Any:\n    def __eq__(self, other): return True\ndef double(x): return Any()",
