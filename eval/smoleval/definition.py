@@ -20,7 +20,7 @@ from smoldata.files import digest_values
 from smoldata.located import Located, read_located
 from smoleval.functions import find
 
-Suite = Literal["base", "base_multilingual", "instruct", "card_only"]
+Suite = Literal["base", "base_multilingual", "instruct", "card_only", "extra"]
 UNVERIFIED = "unverified"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _NOT_IN_VERSION = {"packaged", "fixture", "source", "note", "published_as"}

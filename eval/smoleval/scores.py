@@ -23,7 +23,7 @@ from smoldata.errors import InputError, IntegrityError
 from smoldata.files import atomic_path, sha256
 
 FORMAT_VERSION = 2
-SUITES = ("base", "base_multilingual", "instruct", "card_only", "heldout", "ruler")
+SUITES = ("base", "base_multilingual", "instruct", "card_only", "extra", "heldout", "ruler")
 MODES = ("", "think", "no_think")
 PROFILES = ("hub", "packaged", "fixture", "generated")
 _FIELDS: tuple[tuple[str, Any, bool], ...] = (

