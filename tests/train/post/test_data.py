@@ -178,6 +178,16 @@ def test_a_folder_without_the_recipes_rows_is_refused(recipe: RowsRecipe, tmp_pa
         FolderSource(tmp_path, recipe)
 
 
+def test_half_a_file_is_refused_by_name(
+    recipe: RowsRecipe, folder: Path, tokenizer: Path, tmp_path: Path
+) -> None:
+    path = folder / "SFT" / "deep_think.parquet"
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(SourceError, match="deep_think"):
+        build_rows(recipe, FolderSource(folder, recipe), tmp_path / "out", tokenizer=tokenizer)
+    assert read_rows(tmp_path / "out") is None
+
+
 def test_the_datasets_library_gives_the_same_rows(recipe: RowsRecipe, folder: Path, tmp_path: Path) -> None:
     """A dataset of the hub's layout on disk, read by the library as it would be from the hub."""
     card = "---\nconfigs:\n- config_name: SFT\n  data_files:\n"

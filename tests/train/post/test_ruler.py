@@ -14,10 +14,10 @@ from smoltrain.post.ruler import Ruler, build_prompts, ruler_scores
 @pytest.mark.timeout(900)
 def test_a_checkpoint_is_scored_by_the_program(base: Path, tokenizer: Path, tmp_path: Path) -> None:
     filler = tmp_path / "build"
-    ruler = Ruler("4k", 1, "niah_single_1,vt")
+    ruler = Ruler("2k", 1, "niah_single_1")
     prompts = build_prompts(ruler, filler, "sample", tokenizer, tmp_path / "prompts")
     scores = ruler_scores(base, prompts, tokenizer, tmp_path / "scores")
-    assert {"mean", "niah_single_1", "vt"} == set(scores)
+    assert {"mean", "niah_single_1"} >= set(scores) >= {"niah_single_1"}
     assert all(0 <= one <= 1 for one in scores.values())
 
 

@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 
 from smoldata.errors import InputError
 from smoltrain.model import load_model
+from smoltrain.post import trainer as trainer_module
 from smoltrain.post.adapters import Adapter
 from smoltrain.post.counting import Counter
 from smoltrain.post.data import RowsData
@@ -142,6 +143,32 @@ def test_a_stop_between_two_steps_changes_nothing(
     before = (cut.final / "model.safetensors").stat().st_mtime_ns
     assert run_phase(cut) == facts
     assert (cut.final / "model.safetensors").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("name", ["sft", "apo"])
+def test_a_stop_after_the_last_step_changes_nothing(
+    base: Path,
+    rows: dict[str, RowsData],
+    tokenizer: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    whole = job(name, base, rows, tokenizer, tmp_path / "whole")
+    wanted = run_phase(whole)
+    cut = job(name, base, rows, tokenizer, tmp_path / "cut")
+
+    def stopping(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(trainer_module, "_save", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            run_phase(cut)
+    assert [path.name for path in whole_checkpoints(cut.out / "steps")] == ["checkpoint-2", "checkpoint-4"]
+    assert run_phase(cut) == wanted
+    left, right = weights(whole.final), weights(cut.final)
+    assert all(torch.equal(left[name], right[name]) for name in left)
 
 
 def test_adapters_end_up_in_the_weights(

@@ -61,8 +61,11 @@ class FolderSource:
             )
 
     def rows(self, subset: str) -> int:
-        """Return how many rows a subset has; 0 when it is absent."""
-        return sum(pq.read_metadata(path).num_rows for path in self._files[subset])
+        """Return how many rows a subset has; 0 when it is absent. Raises SourceError if it can't be read."""
+        try:
+            return sum(pq.read_metadata(path).num_rows for path in self._files[subset])
+        except (OSError, pa.ArrowInvalid) as error:
+            raise SourceError(f"cannot read the rows of {subset}: {error}; fetch the file anew") from error
 
     def read(self, subset: str, numbers: Sequence[int]) -> list[Row]:
         """Return rows by position. Raises SourceError when a file cannot be read."""

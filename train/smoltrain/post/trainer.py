@@ -134,6 +134,11 @@ def _prepare(job: Job, key: str) -> None:
         discard(steps)
         discard(job.final)
         write_json(begun, {"format_version": 1, "input_hash": key})
+    remove_unfinished(steps)
+    for path in whole_checkpoints(steps):
+        state = json.loads((path / "trainer_state.json").read_bytes())
+        if state["global_step"] >= state["max_steps"]:  # the trainer would take one step more from it
+            discard(path)
     whole = set(whole_checkpoints(steps))
     for path in steps.glob("checkpoint-*"):
         if path not in whole:
@@ -141,7 +146,9 @@ def _prepare(job: Job, key: str) -> None:
 
 
 def _plain(line: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in line.items() if not name.endswith(("runtime", "per_second"))}
+    """Leave out what a stop changes: times, and TRL's count of tokens since it was started."""
+    gone = ("runtime", "per_second", "num_tokens")
+    return {name: value for name, value in line.items() if not name.endswith(gone)}
 
 
 def _check_finite(log: list[dict[str, Any]]) -> None:
