@@ -1,8 +1,8 @@
 """The instruct suite: rows in the hub datasets' columns into Docs, one user turn each.
 
-Wording is the published one: lighteval's own templates where the release in use still has them, else the
-text in the task's ``args``. The order of GPQA's options is drawn from a hash of the question, so every run
-and machine asks the same; the published runs drew it from an unseeded generator.
+Wording is the published one where the release of lighteval in use still has its template; else the task's
+``args`` say the same in our words. The order of GPQA's options is drawn from a hash of the question, so every
+run and machine asks the same; the published runs drew it from an unseeded generator.
 """
 
 import random
