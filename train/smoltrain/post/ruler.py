@@ -50,7 +50,8 @@ def ruler_scores(checkpoint: Path, prompts: Path, tokenizer: Path, out: Path) ->
     """Return a checkpoint's score of each task in [0, 1], and their ``mean``."""
     words = [str(checkpoint), "--data", str(prompts), "--tokenizer", str(tokenizer / "tokenizer.json")]
     rows = json.loads(_asked(["run", *words, "--out", str(out), "--json"]))
-    return {row["subset"] or "mean": row["value"] for row in rows}
+    # The mean has no subset, or says of how many tasks it is: "(2 of 13)".
+    return {row["subset"].partition("(")[0] or "mean": row["value"] for row in rows}
 
 
 def _asked(words: list[str]) -> str:
