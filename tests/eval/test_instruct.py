@@ -200,14 +200,14 @@ def test_every_generated_task_of_both_suites_is_among_the_cases() -> None:
     assert asked - tried == {"lcb:codegeneration_release_v4"}  # the same rule on more rows
 
 
-def test_questions_read_as_published(results: list[dict[str, Any]]) -> None:
+def test_questions_are_built_as_published(results: list[dict[str, Any]]) -> None:
     asked = {task: seen.get("query", "") for (task, *_), seen in zip(cases(), results, strict=True)}
     assert asked["aime25"].endswith(
         "Think step by step before answering.\n\n" + rows("aime.jsonl")[0]["problem"]
     )
     assert "'Therefore, the final answer is: $\\boxed{ANSWER}$. I hope it is correct'" in asked["aime25"]
     assert "\n\n###\nPregunta:\n" in asked["global_mmlu_instruct_spa"]
-    assert "one of A, B, C, D, E, F, G, H, I, or J. Think" in asked["mmlu_pro"]
+    assert "with one of A, B, C, D, E, F, G, H, I, or J in place of X." in asked["mmlu_pro"]
     assert asked["mmlu_pro"].endswith("\nJ) 69\n###\n")
     if isolates():
         assert asked["mbpp_plus"].startswith('"""\nWrite a function')
