@@ -218,7 +218,7 @@ def test_nanotrons_own_model_gives_the_same_logits(checkpoint: Path, tmp_path: P
         [*command, str(script), os.environ["NANOTRON"], str(there), str(out)],
         env={
             **os.environ,
-            "PYTHONPATH": os.pathsep.join(sys.path),
+            "PYTHONPATH": os.pathsep.join([f"{os.environ['NANOTRON']}/src", *sys.path]),
             "OMP_NUM_THREADS": "1",
             "CUDA_DEVICE_MAX_CONNECTIONS": "1",
         },

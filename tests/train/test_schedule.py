@@ -130,7 +130,11 @@ def test_nanotrons_own_scheduler_gives_the_same_rates(tmp_path: Path) -> None:
     command = [python, "-m", "torch.distributed.run", "--nproc_per_node=1", "--standalone", str(harness)]
     done = subprocess.run(
         [*command, str(script), json.dumps(full)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([f"{os.environ['NANOTRON']}/src", *sys.path]),
+            "OMP_NUM_THREADS": "1",
+        },
         capture_output=True,
         text=True,
         check=False,
