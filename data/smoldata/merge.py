@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from smoldata import dropped
+from smoldata.console import say
 from smoldata.documents import (
     DICTIONARY_COLUMNS,
     DOCUMENT_MANIFEST_SCHEMA,
@@ -138,9 +139,14 @@ def _changes(paths: list[Path], gathers: Sequence[Gather], folder: Path) -> list
     for gather in gathers:
         keys = _gathered(keys, gather, folder)
     stay = keys.filter(pl.col("why").is_null())
-    clashing = stay.filter(~pl.col("id").is_first_distinct()).select(
-        "task", "position", clash=pl.lit(value=True)
-    )
+    again = stay.filter(~pl.col("id").is_first_distinct())
+    if len(again):
+        first = again.row(0, named=True)
+        say(
+            f"warning: {folder.name}: {len(again):,} identifiers occur again with another text, the first "
+            f"{first['id']!r} at {first['place']}; nothing is dropped, each is kept as <id>@<file>:<row>"
+        )
+    clashing = again.select("task", "position", clash=pl.lit(value=True))
     keys = keys.join(clashing, on=["task", "position"], how="left").sort("task", "position")
     return [keys.filter(task=task).select("why", "clash", "id", "place") for task in range(len(paths))]
 
