@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from smoleval.scores import Score
 
-ProfileName = Literal["hub", "packaged", "fixture", "offline"]
+ProfileName = Literal["hub", "packaged", "fixture", "generated", "offline"]
 
 
 def run_tasks_command(
@@ -45,6 +45,10 @@ def run_tasks_command(
     ] = None,
     batch_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of one forward pass.")] = None,
     seed: Annotated[int, typer.Option(help="For sampled answers.")] = 0,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(help="RULER: the folder of `smoleval ruler build` [default: prompts are made]."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
 ) -> None:
     """Score a checkpoint on tasks with lighteval; what is scored already is not run again.
@@ -69,6 +73,7 @@ def run_tasks_command(
         max_new_tokens=max_new_tokens,
         batch_tokens=batch_tokens,
         seed=seed,
+        prompts=prompts,
     )
     folder = newest_checkpoint(checkpoint or newest_run(build))
     scores = run_tasks(folder, tasks.split(","), build, settings, out=out)
@@ -146,15 +151,25 @@ def _show(scores: "Sequence[Score]", *, as_json: bool) -> None:
     if as_json:
         print(json.dumps([as_row(score) for score in scores], indent=2))
         return
-    whole = [score for score in scores if not score.subset]
+    # RULER of fewer than thirteen tasks: "(11 of 13)" is the mean.
+    whole = [
+        score for score in scores if not score.subset or (score.suite == "ruler" and score.subset[0] == "(")
+    ]
     rows = [
-        [score.task, score.mode, score.metric, number(score), score.items, score.data_profile]
+        [
+            f"{score.task} {score.subset}".strip(),
+            score.mode,
+            score.metric,
+            number(score),
+            score.items,
+            score.data_profile,
+        ]
         for score in whole
     ]
-    first = scores[0]
+    first, engines = scores[0], ", ".join(dict.fromkeys(score.engine for score in scores))
     columns = ["task", "mode", "metric", "value", "items", "rows"]
     table(
-        f"scores of {first.checkpoint} (weights {first.checkpoint_sha256[:12]}, {first.engine})",
+        f"scores of {first.checkpoint} (weights {first.checkpoint_sha256[:12]}, {engines})",
         columns,
         rows,
         right=["value", "items"],

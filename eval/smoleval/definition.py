@@ -20,7 +20,7 @@ from smoldata.files import digest_values
 from smoldata.located import Located, read_located
 from smoleval.functions import find
 
-Suite = Literal["base", "base_multilingual", "instruct", "card_only", "extra"]
+Suite = Literal["base", "base_multilingual", "instruct", "card_only", "extra", "ruler"]
 UNVERIFIED = "unverified"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _NOT_IN_VERSION = {"packaged", "fixture", "source", "note", "published_as"}
@@ -117,6 +117,11 @@ class TaskDefinition(_Model):
         if isinstance(values, dict) and isinstance(values.get("subsets"), list):
             values = values | {"subsets": {str(name): str(name) for name in values["subsets"]}}
         return values
+
+    @property
+    def generated(self) -> bool:
+        """Return whether its items are generated for each tokenizer (RULER), so that none are stored."""
+        return self.suite == "ruler"
 
     @property
     def subset_names(self) -> tuple[str, ...]:

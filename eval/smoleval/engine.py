@@ -1,4 +1,4 @@
-"""A checkpoint and task names -> score files, through lighteval in one child process.
+"""A checkpoint and task names -> score files, through lighteval in one child process (RULER: in this one).
 
 Tasks whose scores are there already (same task version, data, checkpoint, settings, engine and code) are
 not run again; a finished task is kept whatever happens to the next one, so ``kill -9`` and the same command
@@ -29,6 +29,7 @@ from smoleval.scores import (
     label_of,
     read_scores,
     recorded,
+    save_scores,
     score_path,
     scores_folder,
     sha256_rows,
@@ -47,7 +48,7 @@ class Settings:
     """How a checkpoint is asked."""
 
     profile: Profile | Literal["offline"] = "hub"
-    """``offline``: real items where a package ships them, fixtures else."""
+    """``offline``: real items where a package ships them, fixtures else. With both go generated items."""
     limit: int | None = None
     """At most this many items of each subset: lighteval's first ones after its shuffle (seed 42)."""
     modes: tuple[str, ...] | None = None
@@ -60,6 +61,8 @@ class Settings:
     batch_tokens: int | None = None
     cache_tokens: int | None = None
     seed: int = 0
+    prompts: Path | None = None
+    """Of RULER: a folder with a folder a length; None: they are made."""
 
 
 def run_tasks(
@@ -73,13 +76,44 @@ def run_tasks(
     items = chosen(names, settings)
     if settings.profile == "offline":
         items = with_fixtures(items, build / "eval" / "packages")
-    job = prepare(checkpoint, items, build, settings, out)
-    done, missing = split_done(job)
-    for item in missing:
-        _check_needs(registry()[item.task])
-    if missing:
-        done |= run_job(replace(job, items=tuple(missing)))
-    return [score for item in job.items for score in read_scores(done[item])]
+    asked = [item for item in items if item.profile != "generated"]
+    done: dict[Item, Path] = {}
+    if asked:
+        job = prepare(checkpoint, asked, build, settings, out)
+        done, missing = split_done(job)
+        for item in missing:
+            _check_needs(registry()[item.task])
+        if missing:
+            done |= run_job(replace(job, items=tuple(missing)))
+    for item in items:
+        if item.profile == "generated":
+            done[item] = run_generated(item, checkpoint, build, settings, out)
+    return [score for item in items for score in read_scores(done[item])]
+
+
+def run_generated(
+    item: Item, checkpoint: Path, build: Path, settings: Settings, out: Path | None = None
+) -> Path:
+    """Make a RULER task's prompts and let the checkpoint answer them; return the score file.
+
+    lighteval is not in this: see :mod:`smoleval.ruler.definitions`. Raises :class:`InputError` if there is
+    no tokenizer.
+    """
+    from smoleval.ruler.definitions import Prompts, run_definition, tokenizer_name
+    from smoleval.ruler.tasks import TASKS
+
+    for name in ("max_length", "max_new_tokens"):
+        if getattr(settings, name) is not None:
+            say(f"{item.task}: --{name.replace('_', '-')} is not applied, RULER fixes both lengths")
+    tokenizer, _ = find_tokenizer(checkpoint, settings.tokenizer, build)
+    prompts = Prompts(tokenizer_name(tokenizer, build), build, settings.prompts, settings.limit)
+    device = _device(settings.device)
+    dtype = _dtype(settings.dtype, device.partition(":")[0])
+    with progress(item.task, len(TASKS)) as advance:
+        scores = run_definition(
+            registry()[item.task], checkpoint, prompts, device=device, dtype=dtype, advance=advance
+        )
+    return save_scores(scores, out or scores_folder(checkpoint, build))
 
 
 def chosen(names: Sequence[str], settings: Settings) -> list[Item]:
@@ -124,6 +158,8 @@ def with_fixtures(items: Sequence[Item], packages: Path) -> list[Item]:
 
 def profile_of(task: TaskDefinition, wanted: Profile | Literal["offline"]) -> Profile | None:
     """Return where a task's rows come from; None where the profile has none."""
+    if task.generated:
+        return "generated" if wanted in {"hub", "offline", "generated"} else None
     known: tuple[Profile, ...] = ("packaged", "fixture") if wanted == "offline" else (wanted,)
     return next((profile for profile in known if has_rows(task, profile)), None)
 
