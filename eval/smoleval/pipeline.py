@@ -101,6 +101,8 @@ def evaluate(
     for docs in pipeline.documents_dict.values():
         for doc in docs:
             doc.num_samples = task.generation.samples if task.generation else 1
+            # RULER's tasks bound their answers each in its own way; lighteval sets one bound for all.
+            doc.generation_size = (doc.specific or {}).get("answer_tokens", doc.generation_size)
     pipeline.evaluate()
     return _outcome(task, tasks, data, pipeline, model.truncated - cut)
 

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.eval.tiny_model import write_checkpoint
+from tests.eval.tiny_model import tiny_model, write_checkpoint, write_tokenizer
 
 from smoldata.errors import InputError
+from smoldata.files import sha256
 from smoleval.data import load_data
 from smoleval.definition import TaskDefinition, registry, select
 from smoleval.engine import Settings, chosen, prepare, split_done
@@ -196,15 +197,53 @@ def theirs(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     return lambda docs: TransformersModel.loglikelihood.__wrapped__(own, docs)
 
 
-@pytest.mark.parametrize("task", select(SUITES), ids=lambda task: task.name)
+@pytest.mark.parametrize("task", select([*SUITES, "ruler"]), ids=lambda task: task.name)
 def test_every_definition_is_a_lighteval_configuration(task: TaskDefinition) -> None:
     from smoleval.pipeline import light_config
 
     for subset in task.subset_names[:2]:
         config = light_config(task, subset)
-        assert config.hf_repo == task.dataset
+        assert config.hf_repo == (task.dataset or task.name)
         assert config.num_fewshots == task.few_shot.shots
         assert len(config.metrics) == len(task.metrics)
+
+
+def test_rulers_definition_on_lighteval_scores_as_ruler_run_does(tmp_path: Path) -> None:
+    """Prompts of tasks with answers of different lengths, expecting letters that any babble may hold."""
+    from smoleval.generate import Limits
+    from smoleval.lightmodel import SmolModel
+    from smoleval.loading import load_tokenizer
+    from smoleval.pipeline import evaluate
+    from smoleval.ruler.build import Spec, build
+    from smoleval.ruler.generate import Running, run
+    from smoleval.ruler.tasks import parse_tasks
+
+    folder = write_tokenizer(tmp_path / "model")
+    model = tiny_model(positions=2048, layers=1)
+    model.save_pretrained(str(folder))
+    build(Spec(1600, 2, tokenizer=str(folder)), parse_tasks("niah_single_1,fwe"), tmp_path)
+    prompts = tmp_path / "1600"
+    manifest = json.loads((prompts / "manifest.json").read_text())
+    for name, stated in manifest["tasks"].items():
+        path = prompts / f"{name}.jsonl"
+        rows = [json.loads(line) | {"outputs": ["e", "t", "9#", "q"]} for line in path.open()]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        stated["sha256"] = sha256(path)
+    (prompts / "manifest.json").write_text(json.dumps(manifest))
+    task = registry()["ruler_4k"]
+    data = load_data(task, "generated", prompts)
+    ours = SmolModel(model, load_tokenizer(folder), Limits(2048, 4096, 8192), "tiny")
+    outcome = evaluate(ours, task, data, mode="", limit=None, work=str(tmp_path / "work"))
+    theirs, said = run(folder, prompts, Running(tokenizer=str(folder)))
+    parts = {one.subset: (one.value, one.stderr, one.items) for one in outcome.measured if one.subset}
+    assert parts == {one.subset: (one.value, one.stderr, one.items) for one in theirs[:-1]}
+    assert outcome.measured[-1].value == theirs[-1].value
+    assert {one.metric for one in outcome.measured} == {one.metric for one in theirs} == {"string_match"}
+    for name in parts:
+        rows = [json.loads(line) for line in (said / f"{name}.jsonl").open()]
+        answers = {one.item: one.answers[0] for one in outcome.details if one.subset == name}
+        assert answers == {row["index"]: row["pred"] for row in rows}
+    assert outcome.truncated == 0
 
 
 def test_lm_eval_agrees_on_the_same_prompts_and_rows(model: Any, tmp_path: Path) -> None:
