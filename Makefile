@@ -84,7 +84,11 @@ test: $(STAMPS)/dev $(STAMPS)/eval ## run the tests that need no root and no ser
 
 test-system: $(STAMPS)/cluster $(STAMPS)/eval ## run the tests that need root, a server or a browser (Debian: apt-get)
 	@sh tests/system.sh
-	@$(BIN)/python -m pytest -m system $(ARGS)
+	@$(BIN)/python -m pytest -m "system and not slow" $(ARGS)
+
+test-slow: $(STAMPS)/cluster $(STAMPS)/eval ## run the tests that take a minute or more each: a real small model, a chain of Slurm jobs
+	@sh tests/system.sh
+	@$(BIN)/python -m pytest -m slow $(ARGS)
 
 test-nanotron: $(STAMPS)/dev $(STAMPS)/train ## run the tests that need a nanotron checkout: NANOTRON=folder
 	@NANOTRON="$(NANOTRON)" $(BIN)/python -m pytest -m nanotron $(ARGS)
@@ -158,4 +162,4 @@ locks: $(STAMPS)/uv ## compile the locks anew from pyproject.toml
 help: ## print the targets
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z][a-z-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: mixture sql report handoff verify train ablate eval scores posttrain chat serve test test-system test-nanotron lint docs docs-check bench clean setup setup-curate setup-languages setup-train setup-eval setup-dev locks help
+.PHONY: mixture sql report handoff verify train ablate eval scores posttrain chat serve test test-system test-slow test-nanotron lint docs docs-check bench clean setup setup-curate setup-languages setup-train setup-eval setup-dev locks help

@@ -125,6 +125,7 @@ def test_some_of_human_eval(eval_packages: Path, sandbox: None) -> None:
 
 
 @pytest.mark.system
+@pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_all_of_human_eval(eval_packages: Path, sandbox: None) -> None:
     check_solutions(human_eval(eval_packages, 1))

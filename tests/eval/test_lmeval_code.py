@@ -60,6 +60,7 @@ print(found.items, found.equal)
 
 
 @pytest.mark.system
+@pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_a_real_small_model_answers_the_same_in_both_engines(eval_packages: Path, tmp_path: Path) -> None:
     from smoleval.smallmodel import small_model

@@ -334,6 +334,7 @@ def test_jobs_are_submitted_once_and_given_up_after_three(
 
 
 @pytest.mark.system
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(bool(why_no_slurm()), reason=why_no_slurm())
 @pytest.mark.usefixtures("slurm_cluster")

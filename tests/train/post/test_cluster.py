@@ -126,6 +126,7 @@ CPU = {"compute_environment": "LOCAL_MACHINE", "distributed_type": "MULTI_GPU", 
 
 
 @pytest.mark.system
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(bool(why_no_slurm()), reason=why_no_slurm())
 def test_the_chain_of_jobs_on_a_real_slurm(

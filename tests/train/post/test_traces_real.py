@@ -26,6 +26,7 @@ PROMPTS = [
 
 
 @pytest.mark.system
+@pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_a_small_real_model_writes_traces(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> None:
     """Prompts to checked rows with their origin; and again without the server, to the same bytes."""
