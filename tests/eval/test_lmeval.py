@@ -10,7 +10,12 @@ from smoleval.definition import registry
 from smoleval.engine import Settings, chosen, prepare
 from smoleval.smallmodel import small_model
 
-pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(1800)]
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore"),
+    pytest.mark.timeout(1800),
+]
 
 
 def test_the_packaged_model_agrees_on_real_boolq_and_piqa(eval_packages: Path, tmp_path: Path) -> None:
