@@ -1,6 +1,7 @@
 """Fixtures shared by all tests."""
 
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -32,6 +33,13 @@ weights: {prose: {email: 30%, idlelib: 40%}, code: {json: 10%, asyncio: 20%}}
 """
 SOURCES = ("asyncio", "email", "idlelib", "json")
 EOS = "<|endoftext|>"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def gradients_are_on() -> None:
+    """Undo what an import of lighteval's transformers model did: it turns gradients off for the process."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_grad_enabled(True)
 
 
 @pytest.fixture

@@ -1,18 +1,8 @@
 """Fixtures of the evaluation room."""
 
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-
-@pytest.fixture(scope="module", autouse=True)
-def gradients_stay_on() -> Iterator[None]:
-    """Undo what an import of lighteval's transformers model does: it turns gradients off for the process."""
-    yield
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_grad_enabled(True)
 
 
 @pytest.fixture(scope="session")
