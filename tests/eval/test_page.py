@@ -1,13 +1,12 @@
 """The page: every score with its numbers as text, no comparison that is none, nothing loaded at all."""
 
 import re
-import shutil
-import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from tests.browser import check_loads_nothing, check_renders, needs_chromium
 from tests.conftest import _write_documents
 from tests.eval.test_book import ONE, saved
 
@@ -17,8 +16,6 @@ from smoleval.contamination import Found, found, write_items
 from smoleval.page import render, write_page
 from smoleval.scoretable import MARK
 from smolmix.contamination import Match, write_report
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 class Page(HTMLParser):
@@ -200,35 +197,14 @@ def test_planted_items_are_found_and_shown(tmp_path: Path) -> None:
     assert one.matched_tokens > 0
 
 
-def browse(page: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    assert CHROMIUM
-    profile = page.parent / "browser"
-    return subprocess.run(
-        [CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}",
-         "--enable-logging=stderr", "--hide-scrollbars", *more, page.as_uri()],
-        capture_output=True, text=True, check=False, timeout=120,
-    )  # fmt: skip
-
-
 @pytest.mark.system
-@pytest.mark.skipif(not CHROMIUM, reason="needs chromium: make test-system installs it")
+@needs_chromium
 @pytest.mark.parametrize("colours", ["light", "dark"])
 def test_it_renders_in_a_browser_without_a_word_on_the_console(page: Path, colours: str) -> None:
-    picture = page.parent / f"{colours}.png"
-    dark = ["--blink-settings=preferredColorScheme=0"] if colours == "dark" else []
-    done = browse(page, *dark, f"--screenshot={picture}", "--window-size=1100,1900")
-    assert done.returncode == 0, done.stderr
-    assert "CONSOLE" not in done.stderr
-    assert picture.stat().st_size > 20_000
+    check_renders(page, colours, height=1900)
 
 
 @pytest.mark.system
-@pytest.mark.skipif(not CHROMIUM, reason="needs chromium: make test-system installs it")
+@needs_chromium
 def test_the_page_forbids_the_browser_to_load_anything(page: Path) -> None:
-    """The control of the test above: with one picture from elsewhere, the console is not silent."""
-    slipped = page.with_name("slipped.html")
-    picture = '<img src="http://127.0.0.1:9/x.png" alt="">'
-    slipped.write_text(page.read_text("utf-8").replace("</main>", f"{picture}</main>"), "utf-8")
-    done = browse(slipped, "--dump-dom")
-    assert "Learning curves" in done.stdout
-    assert "Content Security Policy" in done.stderr
+    check_loads_nothing(page, "Learning curves")

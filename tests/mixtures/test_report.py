@@ -4,7 +4,6 @@ import html
 import json
 import re
 import shutil
-import subprocess
 import sys
 from collections import defaultdict
 from html.parser import HTMLParser
@@ -17,6 +16,7 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.browser import browse, check_loads_nothing, check_renders, needs_chromium
 
 import smolmix
 from smoldata.errors import InputError, IntegrityError
@@ -28,8 +28,6 @@ from smolmix.report_figures import ribbons
 from smolmix.report_flow import FLOW, Flow, flow_picture
 from smolmix.report_html import Drawn, as_table
 from smolmix.report_sections import Section
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 class Page(HTMLParser):
@@ -277,46 +275,17 @@ def test_an_empty_build_says_what_to_do(tmp_path: Path) -> None:
     assert "make mixture STAGE=2" in write_report(tmp_path).read_text("utf-8")
 
 
-def browse(page: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    assert CHROMIUM
-    flags = [
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--no-first-run",
-        "--enable-logging=stderr",
-        "--v=0",
-    ]
-    profile = f"--user-data-dir={page.parent / 'profile'}"
-    return subprocess.run(
-        [CHROMIUM, *flags, profile, *arguments, page.as_uri()],
-        capture_output=True, text=True, check=False, timeout=120,
-    )  # fmt: skip
-
-
 @pytest.mark.system
-@pytest.mark.skipif(not CHROMIUM, reason="needs chromium: make test-system installs it")
+@needs_chromium
 @pytest.mark.parametrize("colours", ["light", "dark"])
 def test_it_renders_in_a_browser_without_a_word_on_the_console(page: Path, colours: str) -> None:
-    picture = page.parent / f"{colours}.png"
-    dark = ["--blink-settings=preferredColorScheme=0"] if colours == "dark" else []
-    done = browse(page, *dark, f"--screenshot={picture}", "--window-size=1100,1400")
-    assert done.returncode == 0, done.stderr
-    assert "CONSOLE" not in done.stderr
-    assert picture.stat().st_size > 20_000
+    check_renders(page, colours, height=1400)
 
 
 @pytest.mark.system
-@pytest.mark.skipif(not CHROMIUM, reason="needs chromium: make test-system installs it")
+@needs_chromium
 def test_the_page_forbids_the_browser_to_load_anything(page: Path) -> None:
-    """The control of the test above: with one picture from elsewhere, the console is not silent."""
-    slipped = page.with_name("slipped.html")
-    picture = '<img src="http://127.0.0.1:9/x.png" alt="">'
-    slipped.write_text(page.read_text("utf-8").replace("</main>", f"{picture}</main>"), "utf-8")
-    done = browse(slipped, "--dump-dom")
-    assert "stage2: sources" in done.stdout
-    assert "CONSOLE" in done.stderr
-    assert "Content Security Policy" in done.stderr
+    check_loads_nothing(page, "stage2: sources")
 
 
 _WALK = """<script>
@@ -331,7 +300,7 @@ document.title = JSON.stringify([stops.length, reached.length, wide.length, load
 
 
 @pytest.mark.system
-@pytest.mark.skipif(not CHROMIUM, reason="needs chromium: make test-system installs it")
+@needs_chromium
 def test_everything_is_reached_by_keyboard_and_nothing_is_requested(page: Path) -> None:
     """A script walks a copy whose ban on scripts is lifted; the page itself has none."""
     walked = page.with_name("walked.html")
