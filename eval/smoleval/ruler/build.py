@@ -132,21 +132,25 @@ def build_task(spec: Spec, task: Task, folder: Path) -> dict[str, Any]:
 
 
 def make_sample(spec: Spec, task: Task, index: int, parts: Material) -> Sample:
-    """Return prompt number ``index`` of a task; raises :class:`InputError` if the length can't be met."""
+    """Return prompt number ``index`` of a task; raises :class:`SmolError` if the length can't be met."""
     reserved = KINDS[task.kind].answer_tokens + spec.template_tokens
     wanted = spec.length - reserved
     least = spec.length - int(TOLERANCE * spec.length) - reserved
     for turn in range(_MOST_TURNS):
         # Other random numbers, where words of many tokens stand just where the prompt should end.
         seed = f"{spec.seed}/{task.name}/{spec.length}/{index}" + (f"/{turn}" if turn else "")
-        aim = wanted
-        for attempt in range(_ATTEMPTS):
+        aim, best = wanted - turn, None
+        for _ in range(_ATTEMPTS):
             draft = _draft(task, Random(seed), aim, parts, index)  # noqa: S311 - no secret
             tokens = parts.meter.count(draft.prompt)
-            if max(least, wanted - _NEAR if attempt + 1 < _ATTEMPTS else 0) <= tokens <= wanted:
-                return Sample(draft, tokens + reserved)
+            if least <= tokens <= wanted and (best is None or best.length < tokens + reserved):
+                best = Sample(draft, tokens + reserved)
+            if wanted - _NEAR <= tokens <= wanted:
+                break
             # Pieces counted alone may differ from the whole by a few tokens, so leave room for one.
             aim += wanted - tokens - 1
+        if best:
+            return best
     raise SmolError(
         f"{task.name} {index}: {tokens + reserved:,} tokens, wanted {least + reserved:,} to {spec.length:,}, "
         f"not met in {_MOST_TURNS * _ATTEMPTS} tries; give a greater --length"

@@ -28,7 +28,7 @@ from smoleval.ruler.tasks import (
 
 _VT_EXAMPLE_TOKENS = 500
 _ZETA_2 = pi * pi / 6
-_HEADING_TOKENS, _SHORTEST_PART = 6, 16
+_HEADING_TOKENS, _SHORTEST_PART = 6, 8
 """Of a document's heading with the lines around it, about; and below which no part of one is added."""
 
 
