@@ -91,7 +91,7 @@ def test_look_ups_in_small_blocks_change_nothing(
     small_house: "SmallHouse", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = [batch.ids for batch, _ in zip(open_loader(small_house.bundle), range(STEPS), strict=False)]
-    monkeypatch.setattr("smoltrain.loader.LOOKUP_SAMPLES", 13)
+    monkeypatch.setattr("smoltrain.lookups.SAMPLES", 13)
     small = open_loader(small_house.bundle)
     for step in (5, 2, 11, 3):
         assert (small.batch(step).ids == expected[step]).all()

@@ -2,8 +2,8 @@
 
 Step s of the stage (from 0) is samples s * batch to (s + 1) * batch - 1; rank r of w takes the r-th of w
 equal runs of them. Where one lies is the plan's arithmetic, so that starting at step k costs what starting
-at 0 costs, and the number of ranks or workers changes nothing. Look-ups are made for a block of steps at
-once, reads are memory maps. The arrays of a batch are used again once nobody holds them or a view of them.
+at 0 costs, and the number of ranks or workers changes nothing. Look-ups are made for a block of steps ahead
+of time, reads are memory maps. The arrays of a batch are used again once nobody holds them or a view of them.
 
 Cost: constant memory; measured figures are in train/README.md.
 """
@@ -17,12 +17,10 @@ import numpy.typing as npt
 
 from smoldata.errors import InputError, IntegrityError
 from smoltrain.bundle import Bundle, Places, open_bundle
+from smoltrain.lookups import Lookups
 from smoltrain.shards import ShardPool
 from smoltrain.store import LocalStore, RemoteStore, Store
 from smoltrain.windows import Ints, Recycler, Tokens, block_rows, fill
-
-LOOKUP_SAMPLES = 4096
-"""Samples looked up at once: enough that the plan's vector arithmetic is not dominated by its fixed cost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +63,7 @@ class Loader:
         dtype = np.uint16 if bundle.token_width == np.dtype(np.uint16).itemsize else np.uint32
         self._scratch: Tokens = np.empty((min(self._rows, block_rows(length)), length + 1), dtype)
         self._recycler = Recycler(self._rows, length)
-        self._block_steps = max(1, LOOKUP_SAMPLES // self._rows)
-        self._block_start = -1
-        self._block: Places | None = None
+        self._lookups = Lookups(bundle, self._rows, self._first)
 
     def __len__(self) -> int:
         """Return the number of steps from the start step to the end of the stage."""
@@ -111,19 +107,8 @@ class Loader:
         )
 
     def places(self, step: int) -> Places:
-        """Return where this rank's rows of ``step`` lie, looking up a block of steps when it is a new one."""
-        start = step - step % self._block_steps
-        if self._block is None or start != self._block_start:
-            steps = np.arange(start, min(start + self._block_steps, self.bundle.steps), dtype=np.int64)
-            first = steps * self.bundle.batch_windows + self._first
-            index = (first[:, None] + np.arange(self._rows, dtype=np.int64)).reshape(-1)
-            self._block, self._block_start = self.bundle.places(index), start
-        at = (step - start) * self._rows
-        cut = slice(at, at + self._rows)
-        block = self._block
-        return Places(
-            block.index[cut], block.source[cut], block.pass_[cut], block.shard[cut], block.window[cut]
-        )
+        """Return where this rank's rows of ``step`` lie."""
+        return self._lookups.places(step)
 
 
 def open_loader(
