@@ -4,8 +4,8 @@ Each source is a datatrove pipeline of its kind, run in tasks by datatrove's loc
 processes.
 1. A task reads its share of the files and leaves documents, keys and counts in a staging folder that is
    named by the hash of inputs, settings and code: what another configuration left is never taken for done.
-2. When all tasks of a source are done, copies of a text across its tasks are dropped, the files get their
-   final names, and the manifest is written last.
+2. When all tasks of a source are done, copies of a text across its tasks are dropped, repeated identifiers
+   are settled, the files get their final names, and the manifest is written last.
 A run that is killed anywhere goes on where it stopped and ends with the same bytes. The merge holds about
 100 bytes a document in memory.
 """
@@ -45,6 +45,7 @@ _SHAPING = (
     "dropped.py",
     "filters.py",
     "heritage.py",
+    "identifiers.py",
     "merge.py",
     "papers.py",
     "pipeline.py",
@@ -67,6 +68,8 @@ class Job:
     work: Path
     """Where staging folders stand."""
     input_hash: str
+    staged_hash: str
+    """Of what decides the tasks' work: all but what the merge alone decides."""
     code_version: str
     recipe: PipelineRecipe
     why: str
@@ -75,7 +78,7 @@ class Job:
     @property
     def staging(self) -> Path:
         """Where tasks leave their work, named by what went into it."""
-        return self.work / f"{self.source.name}-{self.input_hash}"
+        return self.work / f"{self.source.name}-{self.staged_hash}"
 
 
 Runner = Callable[[Sequence[Job]], None]
@@ -172,8 +175,9 @@ def make_job(
     code = code_version(recipe)
     proof = [(raw.relative, raw.bytes, raw.digest, raw.licence) for raw in inputs]
     settings = source.model_dump(include={"name", "language", "columns"})
-    input_hash = digest_values(FORMAT_VERSION, code, proof, settings, count, asdict(limit), recipe.proof())
-    job = Job(source, inputs, count, limit, folder, work, input_hash, code, recipe, "")
+    staged = digest_values(FORMAT_VERSION, code, proof, settings, count, asdict(limit), recipe.proof())
+    whole = digest_values(staged, source.duplicate_ids)
+    job = Job(source, inputs, count, limit, folder, work, whole, staged, code, recipe, "")
     return replace(job, why=_why(job))
 
 
@@ -347,6 +351,7 @@ def publish(job: Job) -> None:
         job.input_hash,
         job.code_version,
         _gathers(job),
+        job.source.duplicate_ids,
     )
     write_statistics(job.folder)
     shutil.rmtree(job.staging)

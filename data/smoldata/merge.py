@@ -1,8 +1,9 @@
 """Staged tasks of a source -> final documents files and their manifest.
 
 1. Copies of a text are dropped: the first in the order of the raw files stays, whatever the number of tasks.
-2. Steps that had to see all documents decide (:class:`Gather`).
-3. Identifiers that occur twice get their place added.
+2. Identifiers that two texts share are an error, drops, or get their place added
+   (:mod:`smoldata.identifiers`).
+3. Steps that had to see all documents decide (:class:`Gather`).
 A task without documents writes an empty file, so that its counts have a row. The manifest is written last.
 """
 
@@ -14,8 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from smoldata import dropped
-from smoldata.console import say
+from smoldata import dropped, identifiers
 from smoldata.documents import (
     DICTIONARY_COLUMNS,
     DOCUMENT_MANIFEST_SCHEMA,
@@ -64,8 +64,13 @@ def merge(
     input_hash: str,
     code_version: str,
     gathers: Sequence[Gather] = (),
+    duplicate_ids: identifiers.DuplicateIds = "error",
 ) -> None:
-    """Publish the staged files of a source; raise :class:`SourceError` when it has no document."""
+    """Publish the staged files of a source.
+
+    Raises :class:`SourceError` when it has no document, or an identifier twice (``duplicate_ids``); what was
+    published before stays then.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -75,13 +80,19 @@ def merge(
     counts = [json.loads(counts_path(path).read_bytes()) for path in paths]
     if not sum(count["kept"] for count in counts):
         raise SourceError(_no_document(source, counts))
+    keys = identifiers.settle(_without_copies(paths), duplicate_ids, source)
     (folder / MANIFEST).unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(folder / REMOVED, ignore_errors=True)
+    identifiers.write_list(keys, folder / REMOVED / f"{identifiers.REASON}.parquet")
+    for gather in gathers:
+        keys = _gathered(keys, gather, folder)
+    examples = dropped.Examples(source)
     rows = []
-    for path, count, change in zip(paths, counts, _changes(paths, gathers, folder), strict=True):
+    for task, (path, count) in enumerate(zip(paths, counts, strict=True)):
         final = folder / path.name
-        _publish(path, final, change, count)
+        change = keys.filter(task=task).sort("position").select("why", "renamed", "id")
+        _publish(path, final, change, count, examples)
         rows.append(
             {
                 "format_version": FORMAT_VERSION,
@@ -100,7 +111,7 @@ def merge(
     for path in folder.glob("*.parquet"):
         if path.name not in {row["path"] for row in rows}:
             path.unlink()
-    dropped.publish(paths, folder)
+    dropped.publish(paths, folder, merged=examples)
     with atomic_path(folder / MANIFEST) as temporary:
         pq.write_table(pa.Table.from_pylist(rows, schema=DOCUMENT_MANIFEST_SCHEMA), temporary)
 
@@ -117,10 +128,10 @@ def _no_document(source: str, counts: list[dict[str, Any]]) -> str:
     )
 
 
-def _changes(paths: list[Path], gathers: Sequence[Gather], folder: Path) -> list[Any]:
-    """Return, for each file, why rows are dropped (``why``; null: kept) and which identifiers change.
+def _without_copies(paths: list[Path]) -> Any:
+    """Return the keys of all staged documents in the order of the raw files; ``why`` is null for what stays.
 
-    Of copies the first in the order of the raw files stays, whatever the number of tasks.
+    Of copies the first stays, whatever the number of tasks.
     """
     import polars as pl
 
@@ -131,24 +142,8 @@ def _changes(paths: list[Path], gathers: Sequence[Gather], folder: Path) -> list
         for task, path in enumerate(paths)
     ]
     keys = pl.concat(frames).sort("file", "row")
-    keys = keys.with_columns(
-        why=pl.when(pl.col("digest").is_first_distinct())
-        .then(pl.lit(None, pl.String))
-        .otherwise(pl.lit("duplicate"))
-    )
-    for gather in gathers:
-        keys = _gathered(keys, gather, folder)
-    stay = keys.filter(pl.col("why").is_null())
-    again = stay.filter(~pl.col("id").is_first_distinct())
-    if len(again):
-        first = again.row(0, named=True)
-        say(
-            f"warning: {folder.name}: {len(again):,} identifiers occur again with another text, the first "
-            f"{first['id']!r} at {first['place']}; nothing is dropped, each is kept as <id>@<file>:<row>"
-        )
-    clashing = again.select("task", "position", clash=pl.lit(value=True))
-    keys = keys.join(clashing, on=["task", "position"], how="left").sort("task", "position")
-    return [keys.filter(task=task).select("why", "clash", "id", "place") for task in range(len(paths))]
+    first = pl.col("digest").is_first_distinct()
+    return keys.with_columns(why=pl.when(first).then(pl.lit(None, pl.String)).otherwise(pl.lit("duplicate")))
 
 
 def _gathered(keys: Any, gather: Gather, folder: Path) -> Any:
@@ -170,12 +165,15 @@ def _gathered(keys: Any, gather: Gather, folder: Path) -> Any:
     return keys.with_columns(why=pl.coalesce("why", "gathered")).drop("gathered")
 
 
-def _publish(staged: Path, final: Path, change: Any, count: dict[str, Any]) -> None:
+def _publish(
+    staged: Path, final: Path, change: Any, count: dict[str, Any], examples: dropped.Examples | None = None
+) -> None:
+    """Publish a file; ``change`` says of each row ``why`` it goes (null: it stays), ``renamed``, ``id``."""
     reasons = change["why"].drop_nulls()
-    if not len(reasons) and change["clash"].null_count() == change.height:
+    if not len(reasons) and not change["renamed"].any():
         _link(staged, final)
         return
-    text_bytes, characters = _rewrite(staged, final, change)
+    text_bytes, characters = _rewrite(staged, final, change, examples)
     count["kept"] -= len(reasons)
     count["text_bytes"], count["text_characters"] = text_bytes, characters
     for reason in reasons:
@@ -191,9 +189,9 @@ def publish_rows(path: Path, final: Path, gone: Any, counts: dict[str, Any], rea
 
     names = ("kept", "dropped", "text_bytes", "text_characters")
     count = {name: counts[name] for name in names}
-    nothing = pl.lit(None, pl.String)
+    why = pl.when("gone").then(pl.lit(reason))
     change = pl.DataFrame({"gone": gone}).select(
-        why=pl.when("gone").then(pl.lit(reason)), clash=pl.lit(None, pl.Boolean), id=nothing, place=nothing
+        why=why, renamed=pl.lit(value=False), id=pl.lit(None, pl.String)
     )
     if gone.any():
         change = change.with_columns(id=pl.read_parquet(path, columns=["id"])["id"])
@@ -209,17 +207,16 @@ def _link(staged: Path, final: Path) -> None:
             shutil.copyfile(staged, temporary)
 
 
-def _rewrite(staged: Path, final: Path, change: Any) -> tuple[int, int]:
-    """Write the rows that stay, with their new identifiers; return their text's bytes and characters."""
+def _rewrite(staged: Path, final: Path, change: Any, examples: dropped.Examples | None) -> tuple[int, int]:
+    """Write the rows that stay, with their new identifiers; return their text's bytes and characters.
+
+    ``examples`` are given what goes.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    keep = change["why"].is_null().to_list()
-    names = [
-        f"{name}@{place}" if clash else name
-        for name, place, clash in zip(change["id"], change["place"], change["clash"], strict=True)
-    ]
+    reasons, names = change["why"].to_list(), change["id"].to_list()
     file, row, text_bytes, characters = pq.ParquetFile(staged), 0, 0, 0
     with (
         atomic_path(final) as temporary,
@@ -230,10 +227,24 @@ def _rewrite(staged: Path, final: Path, change: Any) -> tuple[int, int]:
         for group in range(file.num_row_groups):
             table = file.read_row_group(group)
             end = row + table.num_rows
+            if examples is not None:
+                _show(table, reasons[row:end], examples)
             table = table.set_column(0, DOCUMENT_SCHEMA.field("id"), pa.array(names[row:end], pa.string()))
-            table = table.filter(pa.array(keep[row:end], pa.bool_())).cast(DOCUMENT_SCHEMA)
+            keep = pa.array([why is None for why in reasons[row:end]], pa.bool_())
+            table = table.filter(keep).cast(DOCUMENT_SCHEMA)
             text_bytes += pc.sum(pc.binary_length(table["text"])).as_py() or 0
             characters += pc.sum(pc.utf8_length(table["text"])).as_py() or 0
             out.write_table(table)
             row = end
     return text_bytes, characters
+
+
+def _show(table: Any, reasons: Sequence[str | None], examples: dropped.Examples) -> None:
+    """Give the rows of a table that are dropped to ``examples``."""
+    import pyarrow as pa
+
+    gone = table.filter(pa.array([why is not None for why in reasons], pa.bool_()))
+    whys = iter(why for why in reasons if why is not None)
+    for batch in gone.to_batches(max_chunksize=1000):
+        for row in batch.to_pylist():
+            examples.take(next(whys), row["id"], row["text"], row)

@@ -3,7 +3,8 @@
 JSON Lines (plain, ``.gz``, ``.zst``) and Parquet, local or at any fsspec address. Damage is what no row can
 be blamed for: a cut or empty file, a wrong format, a missing column. Bad rows are bad JSON, bytes that are
 not UTF-8, text that is null, empty, not text, or not encodable; more than 1 % (and more than 100) of them
-are refused. One row group, or one line, is in memory at a time.
+are refused. An identifier that occurs again is an error or a drop. In memory: one row group, or one line, and
+a hash of each identifier that was read.
 """
 
 import json
@@ -12,12 +13,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal, get_args
 
-from smoldata.errors import SourceError
+from xxhash import xxh3_128_digest
+
+from smoldata.errors import InputError, SourceError
 from smoldata.streams import open_file, read_lines
 
-_BATCH_ROWS = 1000
+RepeatedIds = Literal["error", "drop", "keep"]
+_BATCH_ROWS: Final = 1000
 _TOLERATED_ROWS = 100
 _TOLERATED_SHARE = 0.01
 _BAD_ROWS = ("bad_json", "bad_utf8", "not_an_object", "not_text", "bad_unicode")
@@ -63,40 +67,79 @@ class Report:
 class DocumentReader(Iterator[Document]):
     """Iterates over the documents of files; ``report`` counts rows read, kept and dropped by reason."""
 
-    def __init__(self, paths: Sequence[str | Path], text_column: str) -> None:
+    def __init__(self, paths: Sequence[str | Path], text_column: str, duplicate_ids: RepeatedIds) -> None:
         """Read ``paths`` in order, text from ``text_column``."""
         self.report = Report()
-        self._documents = self._read(paths, text_column)
+        self._paths = [str(path) for path in paths]
+        self._seen = None if duplicate_ids == "keep" else _Seen(self._paths, duplicate_ids)
+        self._documents = self._read(text_column)
 
     def __next__(self) -> Document:
         """Return the next document."""
         return next(self._documents)
 
-    def _read(self, paths: Sequence[str | Path], text_column: str) -> Iterator[Document]:
-        for path in paths:
-            for number, row in read_rows(str(path), (text_column,), self.report):
+    def _read(self, text_column: str) -> Iterator[Document]:
+        bases = Counter(Path(path).name for path in self._paths)
+        for at, path in enumerate(self._paths):
+            base = Path(path).name if bases[Path(path).name] == 1 else path
+            for number, row in read_rows(path, (text_column,), self.report):
                 text = usable_text(row.get(text_column), self.report)
-                if text is not None:
-                    self.report.read += 1
-                    self.report.kept += 1
-                    rest = {name: value for name, value in row.items() if name != text_column}
-                    given = rest.get("id")
-                    name = given if isinstance(given, str) and given else f"{Path(str(path)).name}:{number}"
-                    yield Document(name, text, str(path), number, rest)
+                if text is None:
+                    continue
+                rest = {name: value for name, value in row.items() if name != text_column}
+                given = rest.get("id")
+                name = str(given) if isinstance(given, str | int) and given != "" else f"{base}:{number}"
+                if self._seen is not None and self._seen.again(name, at, number):
+                    self.report.drop("duplicate_id")
+                    continue
+                self.report.read += 1
+                self.report.kept += 1
+                yield Document(name, text, path, number, rest)
         if self.report.kept == 0:
-            raise SourceError(no_documents(self.report, [str(path) for path in paths]))
+            raise SourceError(no_documents(self.report, self._paths))
 
 
-def read_documents(paths: str | Path | Iterable[str | Path], *, text_column: str = "text") -> DocumentReader:
+class _Seen:
+    """The identifiers read so far, as hashes, each with the place where it was first."""
+
+    def __init__(self, paths: Sequence[str], rule: RepeatedIds) -> None:
+        self.paths, self.rule = paths, rule
+        self.places: dict[bytes, int] = {}
+
+    def again(self, name: str, file: int, row: int) -> bool:
+        """Tell whether an identifier was seen before; raise if that is an error."""
+        place = file + row * len(self.paths)
+        first = self.places.setdefault(xxh3_128_digest(name.encode("utf-8", "surrogatepass")), place)
+        if first != place and self.rule == "error":
+            before_row, before_file = divmod(first, len(self.paths))
+            raise SourceError(
+                f"{self.paths[file]}: row {row}: the id {name!r} was given before, at "
+                f"{self.paths[before_file]}: row {before_row}; "
+                'duplicate_ids="drop" keeps the first and counts the rest, "keep" gives all'
+            )
+        return first != place
+
+
+def read_documents(
+    paths: str | Path | Iterable[str | Path],
+    *,
+    text_column: str = "text",
+    duplicate_ids: RepeatedIds = "error",
+) -> DocumentReader:
     """Read documents from JSON Lines or Parquet files, strictly.
 
-    The iterator's ``report`` has ``read``, ``kept`` and ``dropped`` (by reason). Raises :class:`SourceError`
-    naming file and row for a cut or damaged file, a missing column, too many bad rows, or no document at all.
+    The iterator's ``report`` has ``read``, ``kept`` and ``dropped`` (by reason). A document's ``id`` is the
+    row's (text or a whole number), else ``<file>:<row>``; ``duplicate_ids`` says what a second row under one
+    is: ``error``, ``drop`` (counted as ``duplicate_id``), or ``keep``, the only one that holds nothing in
+    memory (the others about 120 bytes a document). Raises :class:`SourceError` naming file and row for a cut
+    or damaged file, a missing column, an id that occurs again, too many bad rows, or no document at all.
     """
     listed = [paths] if isinstance(paths, str | Path) else list(paths)
     if not listed:
         raise SourceError("no files to read: the list of paths is empty")
-    return DocumentReader(listed, text_column)
+    if duplicate_ids not in get_args(RepeatedIds):
+        raise InputError(f"duplicate_ids is {duplicate_ids!r}; valid: {', '.join(get_args(RepeatedIds))}")
+    return DocumentReader(listed, text_column, duplicate_ids)
 
 
 def no_documents(report: Report, paths: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from smoldata.errors import InputError, SourceError
+from smoldata.identifiers import DuplicateIds
 
 DEFAULT_REGISTRY = Path(__file__).with_name("registry.yaml")
 
@@ -158,6 +159,8 @@ class Source(_Record):
     location: Location | None = None
     """Own data; read in every profile, before ``hub`` and ``sample``."""
     columns: Columns
+    duplicate_ids: DuplicateIds = "error"
+    """What a second text under an identifier is (:mod:`smoldata.identifiers`)."""
     pipeline: str | None = None
     """A recipe of ``data/pipelines`` or a path; null: the one of the kind."""
     parameters: dict[str, Any] = Field(default_factory=dict)

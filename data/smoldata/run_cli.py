@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 import yaml
@@ -14,6 +14,7 @@ from smoldata.lint_cli import ForbidLicences
 
 if TYPE_CHECKING:
     from smoldata.build import Built, Runner
+    from smoldata.identifiers import DuplicateIds
 
 ExecutorOption = Annotated[
     str, typer.Option("--executor", help="local (processes here), ray or slurm (datatrove's executors).")
@@ -78,6 +79,10 @@ def run(
         str | None, typer.Option("--licence", help="Licence of documents that state none, such as cc-by-4.0.")
     ] = None,
     forbid_licences: ForbidLicences = None,
+    duplicate_ids: Annotated[
+        str,
+        typer.Option("--duplicate-ids", help="An identifier's second text: error, drop (counted) or rename."),
+    ] = "error",
     executor: ExecutorOption = "local",
     executor_option: ExecutorOptions = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -105,6 +110,7 @@ def run(
         run=chosen_runner(executor, executor_option, workers),
         licence=licence,
         forbid_licences=forbid_licences or (),
+        duplicate_ids=cast("DuplicateIds", duplicate_ids),
     )
     show_built([built], as_json=as_json)
 

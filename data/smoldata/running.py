@@ -12,6 +12,7 @@ from typing import Any
 from smoldata.build import Built, Runner, build_jobs, built_of, make_job, with_gate
 from smoldata.errors import InputError, SourceError
 from smoldata.files import remove_leftovers, single_writer, xxh3_128
+from smoldata.identifiers import RULES, DuplicateIds
 from smoldata.merge import read_manifest
 from smoldata.patterns import matcher
 from smoldata.pipeline_types import Limit, RawInput
@@ -39,16 +40,21 @@ def run_pipeline(
     run: Runner | None = None,
     licence: str | None = None,
     forbid_licences: Sequence[str] = (),
+    duplicate_ids: DuplicateIds = "error",
 ) -> Built:
     """Run a shipped recipe, or one at a path, over files, folders or fsspec addresses; return the counts.
 
     ``columns`` says which column is ``text``, ``id``, ``url``, ``path``, ``language`` or ``license`` where it
     is called otherwise. ``licence`` is that of documents that state none; documents of the classes
-    ``forbid_licences`` (:mod:`smoldata.licences`) are dropped and counted. Raises :class:`RecipeError` and
+    ``forbid_licences`` (:mod:`smoldata.licences`) are dropped and counted. ``duplicate_ids`` says what a
+    second text under an identifier is (:mod:`smoldata.identifiers`). Raises :class:`RecipeError` and
     :class:`SourceError` as a build does.
     """
+    if duplicate_ids not in RULES:
+        raise InputError(f"--duplicate-ids is {duplicate_ids!r}; valid: {', '.join(RULES)}")
     recipe = with_gate(load_pipeline(which, parameters, language=language), forbid_licences)
     source = source_of(recipe, name or recipe.name, language, columns or {})
+    source = source.model_copy(update={"duplicate_ids": duplicate_ids})
     inside = f"{output.absolute()}/"
     files = tuple(
         replace(raw, licence=licence)

@@ -118,17 +118,6 @@ def test_copies_are_dropped_within_and_across_files(tmp_path: Path) -> None:
     assert sum(row["text_bytes"] for row in manifest(tmp_path / "out")) == sum(len(t.encode()) for t in texts)
 
 
-def test_identifiers_stay_unique_and_it_is_said(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    raw = tmp_path / "raw"
-    first, second, third = real_texts(3)
-    write_rows(raw / "a.jsonl", [{"text": first, "id": "x"}], "jsonl")
-    write_rows(raw / "b.jsonl", [{"text": second, "id": "x"}, {"text": third, "id": None}], "jsonl")
-    build(raw, tmp_path / "out")
-    rows = list(built_documents(folder(tmp_path / "out")))
-    assert [row["id"] for row in rows] == ["x", "x@b.jsonl:0", "b.jsonl:1"]
-    assert "1 identifiers occur again with another text, the first 'x' at b.jsonl:0" in capfd.readouterr().err
-
-
 def test_a_second_run_builds_nothing(tmp_path: Path) -> None:
     raw = lay(tmp_path / "raw", real_texts(10))
     assert build(raw, tmp_path / "out").fresh

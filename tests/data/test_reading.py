@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.data.helpers import real_texts
 
 import smoldata
-from smoldata.errors import SourceError
+from smoldata.errors import InputError, SourceError
 from smoldata.reading import DocumentReader
 
 FORMATS = ["jsonl", "jsonl.gz", "jsonl.zst", "parquet"]
@@ -195,6 +195,49 @@ def test_a_remote_address_is_read_like_a_file(tmp_path: Path) -> None:
         file.write(path.read_bytes())
     reader = smoldata.read_documents("memory://reading/a.jsonl.zst")
     assert [document.text for document in reader] == ["far"]
+
+
+def test_an_id_that_occurs_again_is_an_error_naming_both_places(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [{"id": at, "text": f"text {at}"} for at in (7, 8, 9)]
+    first, second = write(tmp_path / "a.jsonl", rows), write(tmp_path / "b.parquet", rows[2:])
+    with pytest.raises(
+        SourceError, match=r"b.parquet: row 0: the id '9' was given before, at .*a.jsonl: row 2"
+    ):
+        read(first, second)
+    reader = smoldata.read_documents([first, second], duplicate_ids="drop")
+    assert [document.id for document in reader] == ["7", "8", "9"]
+    assert (reader.report.read, reader.report.dropped) == (4, {"duplicate_id": 1})
+    assert len(list(smoldata.read_documents([first, second], duplicate_ids="keep"))) == 4
+    with pytest.raises(InputError, match="valid: error, drop, keep"):
+        smoldata.read_documents([first], duplicate_ids="rename")  # type: ignore[arg-type] # refused
+
+
+def test_rows_without_id_are_named_by_their_place(tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        write(tmp_path / folder / "a.jsonl", [{"text": "x"}, {"text": "y", "id": ""}])
+    one, two = tmp_path / "one" / "a.jsonl", tmp_path / "two" / "a.jsonl"
+    assert [document.id for document in smoldata.read_documents(one)] == ["a.jsonl:0", "a.jsonl:1"]
+    assert len({document.id for document in smoldata.read_documents([one, two])}) == 4
+
+
+@given(st.lists(st.sampled_from(["a", "b", "c", 1, 2, None]), min_size=1, max_size=12))
+def test_a_repeated_id_is_an_error_or_a_counted_drop(
+    tmp_path_factory: pytest.TempPathFactory, ids: list[object]
+) -> None:
+    path = write(
+        tmp_path_factory.mktemp("ids") / "a.jsonl", [{"id": name, "text": str(name)} for name in ids]
+    )
+    reader = smoldata.read_documents(path, duplicate_ids="drop")
+    found = [document.row for document in reader]
+    assert found == [at for at, name in enumerate(ids) if name is None or name not in ids[:at]]
+    assert reader.report.read == len(ids) == reader.report.kept + reader.report.dropped["duplicate_id"]
+    strict = smoldata.read_documents(path)
+    if len(found) == len(ids):
+        assert len(list(strict)) == len(ids)
+    else:
+        with pytest.raises(SourceError, match="was given before"):
+            list(strict)
 
 
 cells = st.one_of(st.text(max_size=20), st.none(), st.integers(), st.just("\ud800"), st.just("  "))

@@ -106,7 +106,7 @@ def read_labelled(paths: Sequence[Path], labels: Labels, held_out: float) -> tup
         InputError: a label is missing or no label, or a side has documents of one kind only.
     """
     sides: tuple[list[tuple[str, bool]], list[tuple[str, bool]]] = ([], [])
-    for document in read_documents(paths, text_column=labels.text):
+    for document in read_documents(paths, text_column=labels.text, duplicate_ids="keep"):
         place = f"{document.path}: row {document.row}"
         if labels.column not in document.columns:
             known = ", ".join(sorted(document.columns)) or "none"

@@ -132,7 +132,7 @@ def filler_from_file(path: Path) -> Filler:
         rows = content if isinstance(content, list) else [content]
         texts = [str(row["text"]) for row in rows if isinstance(row, dict) and "text" in row]
         return filler_of(texts, path.name)
-    return filler_of((document.text for document in read_documents([path])), path.name)
+    return filler_of((document.text for document in read_documents([path], duplicate_ids="keep")), path.name)
 
 
 def filler_from_build(build: Path, profile: str) -> Filler | None:

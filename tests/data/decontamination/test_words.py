@@ -61,7 +61,7 @@ def test_a_hash_does_not_depend_on_what_stands_before(texts: list[str], before: 
     assert after[len(after) - len(alone) :] == alone
 
 
-@given(st.text(max_size=80))
+@given(st.one_of(st.text(max_size=80), st.text("aB_9 .é\u0301漢字İß\n", max_size=80)))
 def test_places_give_back_the_words(text: str) -> None:
     words = split([text])
     places = word_places(text)
