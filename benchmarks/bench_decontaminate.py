@@ -5,7 +5,8 @@
 
 Documents are installed packages' sources and texts. An item is planted whole, in other case and punctuation,
 into each document of a second copy; a clean copy says how many are found that were not planted. datatrove's
-filter gets the same items (13-grams, questions, answers and borders) and a part of the same text.
+filter gets the same items (13-grams, questions, answers and borders) and a part of the same text. Both run
+three rounds in turn; the best of each counts. What is installed decides the documents.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from smoldata.decontamination.match import find_matches
 
 MEGABYTES = 20
 DATATROVE_MEGABYTES = 0.5
+ROUNDS = 3
 LONGEST = 200_000
 
 
@@ -112,13 +114,15 @@ def main() -> None:
     grams = sum(len(seeds.hashes) for seeds in index.seeds)
     lost = sum(index.missing.values())
     print(f"index: {len(items):,} items, {grams:,} n-grams, {seconds:.1f} s; {lost:,} cannot be looked for")
-    start = time.process_time()
-    clean = dict(find_matches(texts, index))
-    speed = size / (time.process_time() - start)
+    part = documents(DATATROVE_MEGABYTES)
+    speed = theirs = 0.0
+    for _ in range(ROUNDS):
+        start = time.process_time()
+        clean = dict(find_matches(texts, index))
+        speed = max(speed, size / (time.process_time() - start))
+        theirs = max(theirs, datatrove_speed(items, part))
     print(f"{len(texts):,} documents, {size:.1f} MB: {speed:.0f} MB a CPU second")
     print(f"found without planting: {len(clean):,} documents")
-    part = documents(DATATROVE_MEGABYTES)
-    theirs = datatrove_speed(items, part)
     print(f"datatrove's filter: {theirs:.2f} MB a CPU second; ours is {speed / theirs:.0f} times as fast")
     dirty, chosen = planted(texts, items)
     found = dict(find_matches(dirty, index))
