@@ -134,7 +134,8 @@ def test_documents_are_the_same_for_any_number_of_tasks(
             write_rows(base / "raw" / f"{number}.jsonl", rows, "jsonl")
 
     def documents(count: int) -> list[tuple[str, str, str]]:
-        run_pipeline("text", [str(base / "raw")], base / str(count), tasks=count, workers=1)
+        given = {"tasks": count, "workers": 1, "duplicate_ids": "rename"}
+        run_pipeline("text", [str(base / "raw")], base / str(count), **given)
         found = built_documents(base / str(count))
         return sorted((row["id"], row["text"], row["path"]) for row in found)
 
