@@ -6,18 +6,34 @@ then work in a bare DuckDB shell. Stored are the tree (one row a plan) and the s
 a batch of 576 takes some 50 ms.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from importlib import resources
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
+from smolmix.permutation import I64, STEP_A, STEP_B, derive_array, mix32, mix32_array, permute_many
 from smolmix.plan import Plan
 from smolmix.plan_files import plan_label
 from smolmix.replacements import Replacement
+from smolmix.sequence import _SHARDS_TAG as SHARDS_TAG
 from smolmix.sequence import Sequence
 from smolmix.tree import Leaf, Split, Tree, paths
+
+_OPENED: Final = pa.schema(
+    [
+        ("number", pa.int32()),
+        ("pass", pa.int32()),  # a source has fewer than 2**31 passes
+        ("slot", pa.int64()),
+        ("shard", pa.uint32()),  # and fewer than 2**32 shards: smolmix.sequence
+        ("windows", pa.int64()),
+    ]
+)
+"""The table ``orders.opened``."""
+_ROWS_AT_A_TIME: Final = 2**20
+"""Shards of the passes computed together, where a pass has fewer."""
+_FEW_SHARDS: Final = 2**10
 
 
 def install_order_macros(connection: Any, plans: Iterable[Plan]) -> None:
@@ -60,13 +76,11 @@ def add_plan(connection: Any, plan: Plan) -> None:
     marks = ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"] * len(places))
     values = [value for place in places for value in place]
     connection.execute(f"INSERT INTO orders.sources VALUES {marks}", values)  # noqa: S608 - only marks
-    tables = [
-        _shards(sequence, number) for number, sequence in enumerate(used, first) if sequence.sizes is not None
-    ]
-    if tables:
-        connection.register("opened_shards", pa.concat_tables(tables))
-        connection.execute("INSERT INTO orders.opened FROM opened_shards")
-        connection.unregister("opened_shards")
+    known = [(number, sequence) for number, sequence in enumerate(used, first) if sequence.sizes is not None]
+    batches = (batch for number, sequence in known for batch in _opened(sequence, number))
+    connection.register("opened_shards", pa.RecordBatchReader.from_batches(_OPENED, batches))
+    connection.execute("INSERT INTO orders.opened FROM opened_shards")
+    connection.unregister("opened_shards")
     if plan.changes is not None:
         _add_replacements(connection, label, plan.changes.replacements)
 
@@ -111,27 +125,37 @@ def _path_rows(splits: Iterable[tuple[Split, bool]]) -> list[dict[str, Any]]:
     return [{"windows": s.count, "left_windows": s.left.count, "is_left": is_left} for s, is_left in splits]
 
 
-def _shards(sequence: Sequence, number: int) -> Any:
-    """Return the shards that the stage opens, in reading order, as an Arrow table."""
+def _opened(sequence: Sequence, number: int) -> Iterator[pa.RecordBatch]:
+    """Yield the shards that the stage opens, in reading order.
+
+    Passes are computed many at a time: a large budget over little text has hundreds of thousands.
+    """
     assert sequence.sizes is not None, "a source of known size"
     first, end = sequence.start, sequence.start + sequence.count
-    parts = []
-    for pass_ in range(first // sequence.capacity, (end - 1) // sequence.capacity + 1):
-        table = sequence.table(pass_)
-        sizes = sequence.sizes[table.shards]
-        begins = table.begins + pass_ * sequence.capacity
-        opened = (sizes > 0) & (begins < end) & (begins + sizes > first)
-        shards = table.shards[opened]
-        parts.append((np.full(shards.size, pass_), table.begins[opened], shards, sizes[opened]))
-    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
-    rows = columns[0].size
-    # A source has fewer than 2**32 shards (smolmix.sequence) and passes.
-    return pa.table(
-        {
-            "number": np.full(rows, number, np.int32),
-            "pass": columns[0].astype(np.int32),
-            "slot": columns[1],
-            "shard": columns[2].astype(np.uint32),
-            "windows": columns[3],
-        }
-    )
+    last = (end - 1) // sequence.capacity
+    together = max(_ROWS_AT_A_TIME // sequence.sizes.size, 1)
+    for begin in range(first // sequence.capacity, last + 1, together):
+        passes = np.arange(begin, min(begin + together, last + 1), dtype=np.int64)
+        shards = _opening_orders(sequence, passes)
+        sizes = sequence.sizes[shards]
+        begins = np.cumsum(sizes, axis=1) - sizes
+        numbers = begins + passes[:, None] * sequence.capacity
+        opened = (sizes > 0) & (numbers < end) & (numbers + sizes > first)
+        which = np.broadcast_to(passes[:, None], shards.shape)[opened]
+        columns = (np.full(which.size, number), which, begins[opened], shards[opened], sizes[opened])
+        arrays = [pa.array(column, type=kind) for column, kind in zip(columns, _OPENED.types, strict=True)]
+        yield pa.RecordBatch.from_arrays(arrays, schema=_OPENED)
+
+
+def _opening_orders(sequence: Sequence, passes: I64) -> I64:
+    """Return the opening order of each pass, a row a pass: :meth:`Sequence.table` for many passes at once."""
+    assert sequence.sizes is not None, "a source of known size"
+    shards = sequence.sizes.size
+    if passes.size == 1 or shards > _FEW_SHARDS:  # of large sources, stages of a curriculum share the tables
+        return np.stack([sequence.table(int(pass_)).shards for pass_ in passes])
+    lane_a, lane_b = derive_array(sequence.key, passes)
+    tag_a, tag_b = mix32(SHARDS_TAG + STEP_A), mix32(SHARDS_TAG + STEP_B)
+    lanes = (mix32_array(lane_a ^ np.uint32(tag_a)), mix32_array(lane_b ^ np.uint32(tag_b)))
+    which, ordinals = np.divmod(np.arange(passes.size * shards, dtype=np.int64), shards)
+    count = np.full(passes.size, shards, np.int64)
+    return permute_many(lanes, count, which, ordinals).reshape(passes.size, shards)

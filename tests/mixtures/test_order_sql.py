@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from smoldata.registry import load_registry
+from smolmix import order_sql
 from smolmix.order_sql import install_order_macros
 from smolmix.permutation import permute
 from smolmix.plan import Plan
 from smolmix.planner import chain, plan_stage
 from smolmix.recipe import load_recipe, read_recipe
+from smolmix.sequence import Sequence
 from smolmix.sources import names_of, supply_from_registry
 from smolmix.supply import SourceSupply, Supply, TokenizerFacts
 
@@ -118,3 +120,22 @@ def test_the_bijection_at_any_size(shell: Any, size: int) -> None:
     places = sorted({0, 1 % size, size // 2, size - 1})
     got = shell.execute(question, [size, 123, 456, places]).fetchall()
     assert got == [(permute((123, 456), size, x), x) for x in places]
+
+
+@pytest.mark.parametrize("rows_at_a_time", [1, 9, 2**20])
+def test_passes_computed_together_are_the_passes_one_by_one(
+    rows_at_a_time: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Little text under a large budget has many passes: the first and the last are read in part."""
+    sequence = Sequence("a", (7, 11), np.array([3, 0, 2, 4], np.int64), start=13, count=400)
+    monkeypatch.setattr(order_sql, "_ROWS_AT_A_TIME", rows_at_a_time)
+    made = [row for batch in order_sql._opened(sequence, 5) for row in batch.to_pylist()]
+    wanted = []
+    for pass_ in range(1, 46):
+        table = sequence.table(pass_)
+        for slot, shard in zip(table.begins.tolist(), table.shards.tolist(), strict=True):
+            windows = (3, 0, 2, 4)[shard]
+            number = pass_ * 9 + slot
+            if windows and number < 413 and number + windows > 13:
+                wanted.append({"number": 5, "pass": pass_, "slot": slot, "shard": shard, "windows": windows})
+    assert made == wanted
