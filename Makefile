@@ -10,6 +10,15 @@ UV      := 0.13.9
 TORCH   := 2.13.0
 STAMPS  := $(VENV)/.stamps
 
+#: STAGE        the mixture: 1, 2, 3, 32k, 64k or mid
+#: RECIPE       or a recipe of your own: a YAML file
+#: PRESET       blog (default) or released weights of a stage; posttrain: tiny (default), small, blog or recipe
+#: PROFILE      sample (default: text out of packages), full (no data, published sizes), hub (the datasets)
+#: BUDGET       another budget: 100B, 1.1T, '748000 steps'
+#: BUILD        the folder for everything built (default: build)
+#: LIMIT_TOKENS with PROFILE=hub, a trial: tokens of each source; LIMIT_BYTES: bytes of text
+#: YES          with PROFILE=hub, 1: do not ask before a large download
+#: PYTHON       the interpreter that .venv is made with: 3.11 to 3.13
 STAGE   ?=
 RECIPE  ?=
 PRESET  ?=
@@ -34,7 +43,7 @@ TRACES = $(if $(filter mid-sample mid-hub,$(if $(RECIPE),,$(STAGE))-$(PROFILE)),
 export SMOL_QUERY = $(Q)
 
 ##@ The main job
-mixture: $(STAMPS)/core ## build a stage's shards, exact plan, catalog, report and bundle: STAGE=1|2|3|32k|64k|mid or RECIPE=file.yaml [PRESET= BUDGET= PROFILE=sample|full|hub YES=1 LIMIT_TOKENS=]
+mixture: $(STAMPS)/core ## build a stage's shards, exact plan, catalog, report and bundle: STAGE= or RECIPE= [PRESET= BUDGET= PROFILE=]
 	@$(TRACES)
 	@$(BIN)/python -m smolmix.quick build $(SELECT) --profile "$(PROFILE)" $(TRIAL)
 
@@ -64,8 +73,9 @@ scores: $(STAMPS)/core ## every score beside the published figures, with interva
 	@$(BIN)/smoleval scores --build "$(BUILD)" --page $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)")
 
 ##@ Post-training
-posttrain: $(STAMPS)/train ## mid-training, SFT, APO and merge on the tiny model, with a page: [PRESET=tiny|blog|recipe PROFILE=sample|hub]
-	@ls "$(BUILD)"/*/runs/*/checkpoints/step-*/state.json >/dev/null 2>&1 || $(MAKE) train STAGE="$(or $(STAGE),2)"
+posttrain: $(STAMPS)/train ## mid-training, SFT, APO and merge on the tiny model, with a page: [PRESET= PROFILE=sample|hub]
+	@$(if $(filter-out tiny small blog recipe,$(PRESET)),echo "error: there is no preset '$(PRESET)'; of post-training there are tiny, small, blog and recipe" >&2; exit 2)
+	@ls "$(BUILD)"/*/runs/*/checkpoints/step-*/state.json >/dev/null 2>&1 || $(MAKE) train STAGE="$(or $(STAGE),2)" PRESET=
 	@$(BIN)/smoltrain post run --build "$(BUILD)" --profile "$(PROFILE)" --preset "$(or $(PRESET),tiny)"
 
 chat: $(STAMPS)/train ## talk to the post-trained model in the terminal: /think and /no_think change the mode
@@ -122,30 +132,37 @@ $(STAMPS)/core: locks/core.lock pyproject.toml $(STAMPS)/uv
 	@touch $@
 
 $(STAMPS)/torch: $(STAMPS)/core
+	@echo "installing torch $(TORCH) (once; 0.2 GB without CUDA, some GB with it)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==$(TORCH)
 	@touch $@
 
 $(STAMPS)/train: locks/train.lock $(STAMPS)/torch
+	@echo "installing locks/train.lock (once)"
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -r locks/train.lock
 	@touch $@
 
 $(STAMPS)/eval: locks/eval.lock $(STAMPS)/train
+	@echo "installing locks/eval.lock (once)"
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -r locks/eval.lock
 	@touch $@
 
 $(STAMPS)/curate: locks/curate.lock $(STAMPS)/core
+	@echo "installing locks/curate.lock (once)"
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -r locks/curate.lock
 	@touch $@
 
 $(STAMPS)/languages: locks/languages.lock $(STAMPS)/curate
+	@echo "installing locks/languages.lock (once)"
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -r locks/languages.lock
 	@touch $@
 
 $(STAMPS)/dev: locks/dev.lock $(STAMPS)/curate
+	@echo "installing locks/dev.lock (once)"
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -r locks/dev.lock
 	@touch $@
 
 $(STAMPS)/cluster: locks/cluster.lock $(STAMPS)/dev
+	@echo "installing locks/cluster.lock (once)"
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -r locks/cluster.lock
 	@touch $@
 
@@ -159,7 +176,12 @@ setup-dev: $(STAMPS)/dev ## install what development needs on top
 locks: $(STAMPS)/uv ## compile the locks anew from pyproject.toml
 	@sh locks/compile.sh $(BIN)/python $(BIN)/uv
 
-help: ## print the targets
-	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z][a-z-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+help: ## print the targets and the variables
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z][a-z-]*:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {print "\nVariables: make mixture STAGE=2 BUDGET=1B"} /^#: / {print "  " substr($$0, 4)}' $(MAKEFILE_LIST)
 
-.PHONY: mixture sql report handoff verify train ablate eval scores posttrain chat serve test test-system test-slow test-nanotron lint docs docs-check bench clean setup setup-curate setup-languages setup-train setup-eval setup-dev locks help
+# Folders of these names would make a misspelt target look done.
+data tokenize mixtures tests benchmarks:
+	@echo "error: $@/ is a folder, no target; 'make' prints the targets" >&2; exit 2
+
+.PHONY: data tokenize mixtures tests benchmarks mixture sql report handoff verify train ablate eval scores posttrain chat serve test test-system test-slow test-nanotron lint docs docs-check bench clean setup setup-curate setup-languages setup-train setup-eval setup-dev locks help
