@@ -135,10 +135,12 @@ class StrictReader(PipelineStep):  # type: ignore[misc] # datatrove ships no typ
 
 
 def _flattened(value: object) -> object:
-    """Return a conversation (a list of messages) as its contents in order; else the value itself."""
+    """Return a list of messages, or of a model's responses, as its texts in order; else the value itself."""
     if not isinstance(value, list):
         return value
-    contents = [message.get("content") for message in value if isinstance(message, dict)]
+    contents = [
+        message.get("content", message.get("response")) for message in value if isinstance(message, dict)
+    ]
     texts = [content for content in contents if isinstance(content, str)]
     return "\n\n".join(texts) if len(texts) == len(value) else value
 

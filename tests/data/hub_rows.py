@@ -165,10 +165,11 @@ DATASETS: dict[str, Published] = {
         EDU | {"score": 3.6, "int_score": 4, "detected_licenses": ["MIT"], "license_type": "permissive"},
     ),
     "bigcode/starcoder2data-extras": Published(
-        "memory (folders: listing)", {"content": PROSE, "file_id": "1", "issue_id": "1", "repo_name": "a/b"}
+        "listing; content and repo_name: public code (marin-community/marin); others: memory",
+        {"content": PROSE, "file_id": "1", "issue_id": "1", "repo_name": "a/b"},
     ),
     "LLM360/MegaMath": Published(
-        "card of a derived set, ChavyvAkvar/MegaMath-1M-Sample-62 (web subset); others: memory",
+        "card of a derived set, ChavyvAkvar/MegaMath-1M-Sample-62 (web subset); text of others: code",
         {
             "text": PROSE,
             "id": "1",
@@ -209,7 +210,7 @@ DATASETS: dict[str, Published] = {
         | {"pass_rate_72b_tir": "1.0", "inference_mode": "cot", "used_in_kaggle": True},
     ),
     "nvidia/OpenCodeReasoning": Published(
-        "memory",
+        "card (copy), split_0",
         {
             "id": "1",
             "input": "Write a sum.",
@@ -223,21 +224,20 @@ DATASETS: dict[str, Published] = {
         },
     ),
     "facebook/natural_reasoning": Published(
-        "memory",
+        "public code that reads question, reference_answer and responses[].response",
         {
             "question": "Why is the sky blue?",
             "reference_answer": "Scattering of light.",
-            "responses": [{"response": "r"}],
+            "responses": [{"response_model": "m", "response": "Short waves are scattered most."}],
         },
     ),
     "HuggingFaceTB/smoltalk2": Published(
-        "memory",
+        "card, dataset_info of Mid",
         {
             "messages": [
                 {"role": "user", "content": "1+1 is what?"},
                 {"role": "assistant", "content": "<think>Add.</think> 2"},
             ],
-            "chat_template_kwargs": {"enable_thinking": True},
             "source": "OpenThoughts3",
         },
     ),

@@ -31,10 +31,11 @@ def test_groups_and_domains_of_stage_two(shipped: Registry) -> None:
     assert groups == {"web/english": 4, "web/multilingual": 14, "code": 21, "math": 7}
 
 
-def test_seven_origins_are_unpublished_and_have_no_hub(shipped: Registry) -> None:
+def test_eight_origins_are_unpublished_and_have_no_hub(shipped: Registry) -> None:
     unpublished = {name for name, source in shipped.sources.items() if source.origin == "unpublished"}
     assert unpublished == {
         "mwiki",
+        "pull-requests",
         "problem-solving",
         "2students",
         "reasoning-17m",
