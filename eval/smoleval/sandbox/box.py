@@ -106,10 +106,7 @@ def _unshare_with_two_users(flags: int) -> None:
     helper = os.fork()
     if helper == 0:
         os.close(writer)
-        os.read(reader, 1)
-        for name in ("uid_map", "gid_map"):
-            Path(f"/proc/{keeper}/{name}").write_text(f"0 0 1\n1 {_NOBODY} 1\n")
-        os._exit(0)
+        _write_maps(keeper, reader)
     try:
         kernel.unshare(flags)
     finally:
@@ -118,6 +115,18 @@ def _unshare_with_two_users(flags: int) -> None:
         os.close(reader)
     if status != 0:
         raise PermissionError("the users of a new namespace could not be set")
+
+
+def _write_maps(keeper: int, reader: int) -> NoReturn:
+    """Write the users' maps of a namespace once it is there, and end this process, whatever happens."""
+    status = 1
+    try:
+        os.read(reader, 1)
+        for name in ("uid_map", "gid_map"):
+            Path(f"/proc/{keeper}/{name}").write_text(f"0 0 1\n1 {_NOBODY} 1\n")
+        status = 0
+    finally:
+        os._exit(status)
 
 
 def _run_process_one(request: dict[str, Any], program_id: int) -> None:
