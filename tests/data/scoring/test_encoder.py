@@ -11,12 +11,10 @@ pytest.importorskip("torch", reason="needs torch: make setup-train")
 pytest.importorskip("transformers", reason="needs transformers: make setup-train")
 
 import torch
-from tests.data.helpers import own_source, write_registry
+from tests.data.scoring.builds import builder
 from tests.data.scoring.conftest import LENGTH
 
-from smoldata.build import build_documents, built_documents
 from smoldata.errors import InputError
-from smoldata.registry import load_registry
 from smoldata.scoring import encoder, steps
 from smoldata.scoring.curves import Target
 from smoldata.scoring.encoder import Encoder, int_score, load
@@ -104,24 +102,8 @@ steps:
 def test_a_build_gives_the_same_scores_whatever_the_tasks_and_after_a_stop(
     tmp_path: Path, model: Path, labelled: list[tuple[str, bool]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "trial.yaml").write_text(RECIPE.format(model=model))
-    (tmp_path / "raw").mkdir()
-    part = labelled[::6]
-    for number in range(4):
-        lines = [
-            json.dumps({"id": str(at), "text": part[at][0]}) + "\n" for at in range(number, len(part), 4)
-        ]
-        (tmp_path / "raw" / f"{number}.jsonl").write_text("".join(lines))
-    entry = own_source(
-        tmp_path / "raw", columns={"text": ["text"], "id": "id"}, pipeline=str(tmp_path / "trial.yaml")
-    )
-    registry = load_registry(write_registry(tmp_path / "registry.yaml", {"mine": entry}))
-
-    def built(name: str, tasks: int) -> dict[str, dict[str, float]]:
-        build_documents(["mine"], registry=registry, build=tmp_path / name, tasks=tasks, workers=1)
-        rows = built_documents(tmp_path / name / "sample" / "documents" / "mine")
-        return {row["id"]: dict(row["scores"]) for row in rows}
-
+    part = [text for text, _ in labelled[::6]]
+    built = builder(tmp_path, RECIPE.format(model=model), part, files=4)
     whole = built("one", 1)
     assert 0 < len(whole) < len(part)
     assert all(found["edu_int"] == int_score(found["edu"]) >= 3 for found in whole.values())

@@ -1,7 +1,5 @@
 """A head over the mean of an encoder's tokens: the published formula; files are read and never run."""
 
-import io
-import json
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -13,12 +11,10 @@ pytest.importorskip("transformers", reason="needs transformers: make setup-train
 
 import torch
 from safetensors.torch import save_file
-from tests.data.helpers import own_source, write_registry
+from tests.data.scoring.builds import builder
 
-from smoldata.build import build_documents, built_documents
 from smoldata.errors import InputError, IntegrityError, RecipeError
 from smoldata.files import sha256
-from smoldata.registry import load_registry
 from smoldata.scoring.encoder import Encoder
 from smoldata.scoring.pooled import NAMES, load_pooled, read_head
 from smoldata.steps import StepContext, make_steps
@@ -188,28 +184,13 @@ steps:
 def test_a_build_gives_the_same_scores_whatever_the_tasks(
     tmp_path: Path, model: Path, head: Path, labelled: list[tuple[str, bool]]
 ) -> None:
-    (tmp_path / "trial.yaml").write_text(RECIPE.format(model=model, head=head, digest=sha256(head)))
-    (tmp_path / "raw").mkdir()
-    part = labelled[::11]
-    for number in range(3):
-        lines = io.StringIO()
-        for at in range(number, len(part), 3):
-            lines.write(json.dumps({"id": str(at), "text": part[at][0]}) + "\n")
-        (tmp_path / "raw" / f"{number}.jsonl").write_text(lines.getvalue())
-    entry = own_source(
-        tmp_path / "raw", columns={"text": ["text"], "id": "id"}, pipeline=str(tmp_path / "trial.yaml")
-    )
-    registry = load_registry(write_registry(tmp_path / "registry.yaml", {"mine": entry}))
-
-    def built(name: str, tasks: int) -> dict[str, dict[str, float]]:
-        build_documents(["mine"], registry=registry, build=tmp_path / name, tasks=tasks, workers=1)
-        rows = built_documents(tmp_path / name / "sample" / "documents" / "mine")
-        return {row["id"]: dict(row["scores"]) for row in rows}
-
+    part = [text for text, _ in labelled[::11]]
+    recipe = RECIPE.format(model=model, head=head, digest=sha256(head))
+    built = builder(tmp_path, recipe, part, files=3)
     whole = built("one", 1)
     assert 0 < len(whole) < len(part)
     assert built("three", 3) == whole
-    scores = asked(model, head).scores([text for text, _ in part])
+    scores = asked(model, head).scores(part)
     assert {key: row["quality_score"] for key, row in whole.items()} == {
         str(at): score for at, score in enumerate(scores) if score >= 0.5
     }
