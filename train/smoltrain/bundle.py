@@ -32,6 +32,12 @@ class Places:
     shard: Ints
     window: Ints
 
+    def rows(self, rows: slice) -> "Places":
+        """Return some rows, as views."""
+        return Places(
+            self.index[rows], self.source[rows], self.pass_[rows], self.shard[rows], self.window[rows]
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class ShardTable:

@@ -7,6 +7,7 @@ import typer
 
 from smoldata.console import run_command
 from smoltrain.ablate_cli import ablate_app
+from smoltrain.heldout_cli import heldout
 from smoltrain.nanotron.cli import app as nanotron_app
 from smoltrain.nanotron.cli import doctor
 from smoltrain.post.cli import post_app
@@ -26,6 +27,7 @@ app.add_typer(post_app, name="post")
 app.add_typer(ablate_app, name="ablate")
 app.add_typer(nanotron_app, name="nanotron")
 app.command()(doctor)
+app.command()(heldout)
 app.command()(spike)
 app.command()(traces)
 
@@ -249,7 +251,7 @@ def watch(
     check_lock(folder, opened.plan.lock.hash)
     settings = json.loads(RunFolder(folder).facts.read_text(encoding="utf-8"))["settings"]
     steps = int(settings.get("steps") or opened.steps)  # nanotron's runs are whole stages
-    following = watching.Watch(opened, RunFolder(folder).log, steps)
+    following = watching.Watch(opened, RunFolder(folder).log, steps, RunFolder(folder).heldout)
     if not once and not as_json:
         watching.follow(following, every)
         return

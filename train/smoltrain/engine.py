@@ -105,7 +105,8 @@ class Engine:
         """Add the gradient of the global batch's mean loss over ``labels``; return the loss."""
         total, masks = torch.zeros((), dtype=torch.float32, device=self.device), self._document_masks
         for begin in range(0, len(batch.ids), micro_batch):
-            loss = self._loss(*self._part(batch, slice(begin, begin + micro_batch), apart=masks))
+            part = batch.rows(slice(begin, begin + micro_batch))
+            loss = self._loss(*arguments(part, self.device, line=self._line, apart=masks))
             # FSDP takes the mean over processes; the sum of their shares is what is wanted.
             (loss * (self._world.size / labels)).backward()
             total += loss.detach().float()
@@ -113,25 +114,7 @@ class Engine:
 
     def evaluate(self, batch: Batch) -> tuple[float, int]:
         """Return the summed loss of ``batch`` in nats with documents kept apart, and its labels."""
-        with torch.no_grad():
-            loss = self._loss(*self._part(batch, slice(0, len(batch.ids)), apart=True))
-        return float(loss), int(batch.mask.sum())
-
-    def _part(
-        self, batch: Batch, rows: slice, *, apart: bool
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, Documents | None]:
-        positions, labels = batch.positions[rows], batch.labels[rows]
-        if apart:
-            labels = np.where(batch.mask[rows], labels, IGNORED)
-        else:
-            positions = np.broadcast_to(np.arange(positions.shape[1], dtype=np.int32), positions.shape).copy()
-        documents = documents_of(positions, self.device) if self._line else None
-        return (
-            torch.from_numpy(batch.ids[rows]).to(self.device, non_blocking=True),
-            torch.from_numpy(positions).long().to(self.device, non_blocking=True),
-            torch.from_numpy(labels).to(self.device, non_blocking=True),
-            documents,
-        )
+        return evaluated(self._loss, batch, self.device, line=self._line)
 
     def update(self, rate: float) -> torch.Tensor:
         """Clip the gradients, take one step of the optimizer with ``rate``; return the norm before it."""
@@ -144,6 +127,33 @@ class Engine:
         else:
             self._masters.publish()
         return norm
+
+
+def arguments(
+    batch: Batch, device: torch.device, *, line: bool, apart: bool = True
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, Documents | None]:
+    """Return a batch as :class:`LossModel` takes it; ``line``: its rows as one line of documents.
+
+    Not ``apart``: every row is one document, and no label is masked.
+    """
+    positions, labels = batch.positions, batch.labels
+    if apart:
+        labels = np.where(batch.mask, labels, IGNORED)
+    else:
+        positions = np.broadcast_to(np.arange(positions.shape[1], dtype=np.int32), positions.shape).copy()
+    return (
+        torch.from_numpy(batch.ids).to(device, non_blocking=True),
+        torch.from_numpy(positions).long().to(device, non_blocking=True),
+        torch.from_numpy(labels).to(device, non_blocking=True),
+        documents_of(positions, device) if line else None,
+    )
+
+
+def evaluated(loss: nn.Module, batch: Batch, device: torch.device, *, line: bool) -> tuple[float, int]:
+    """Return the summed loss of ``batch`` in nats with documents kept apart, and its labels."""
+    with torch.no_grad():
+        nats = loss(*arguments(batch, device, line=line))
+    return float(nats), int(batch.mask.sum())
 
 
 def compile_layers(model: Any) -> None:

@@ -39,6 +39,11 @@ class Batch:
     mask: npt.NDArray[np.bool_]
     places: Places
 
+    def rows(self, rows: slice) -> "Batch":
+        """Return some rows of the batch, as views."""
+        parts = self.ids[rows], self.positions[rows], self.labels[rows], self.mask[rows]
+        return Batch(self.step, *parts, self.places.rows(rows))
+
 
 class Loader:
     """Batches of a stage for one rank; iterate, or ask for any step with :meth:`batch`."""

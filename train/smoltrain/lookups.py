@@ -106,6 +106,4 @@ class _Block:
         found = self._found
         assert found is not None
         assert self._done == PARTS, "a block is looked up before it is read"
-        return Places(
-            found.index[rows], found.source[rows], found.pass_[rows], found.shard[rows], found.window[rows]
-        )
+        return found.rows(rows)

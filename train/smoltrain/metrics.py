@@ -12,7 +12,7 @@ import torch
 from smoltrain.bundle import Bundle
 from smoltrain.flops import H100_BF16_FLOPS, token_flops
 from smoltrain.hyperparameters import ModelSize
-from smoltrain.runlog import Row
+from smoltrain.runlog import Row, consumed
 
 PEAK_FLOPS = {"H100": H100_BF16_FLOPS, "H200": H100_BF16_FLOPS, "A100": 312e12}
 """Dense bf16 peaks by what a device's name holds (NVIDIA's data sheets)."""
@@ -46,7 +46,6 @@ class Meter:
 
     def row(self, step: Step, held_out: Mapping[str, float]) -> Row:
         """Return the row of a step."""
-        drawn = {name: tokens for name, tokens in self.tokens.items() if tokens}
         speed = step.tokens / step.seconds
         row: Row = {
             "step": step.step,
@@ -56,8 +55,7 @@ class Meter:
             "embedding_norm": step.embedding_norm,
             "labels": step.labels,
             "tokens": sum(self.tokens.values()),
-            **{f"data/{name}/tokens": tokens for name, tokens in drawn.items()},
-            **self._passes(drawn),
+            **consumed(self._bundle, self.tokens),
             **{f"heldout/{name}/loss": loss for name, loss in held_out.items()},
             "seconds": round(step.seconds, 4),
             "tokens_per_second": round(speed, 1),
@@ -65,16 +63,6 @@ class Meter:
         if self._peak is not None:
             row["mfu"] = round(speed * self._flops / self._peak, 4)
         return row
-
-    def _passes(self, drawn: Mapping[str, int]) -> Row:
-        """Return how often each source has been read, stages before included, where its size is known."""
-        rows = {}
-        for source in self._bundle.plan.sources:
-            if source.name in drawn and source.capacity_windows:
-                windows = drawn[source.name] // self._bundle.sequence_length
-                passes = float(source.passes_before or 0) + windows / source.capacity_windows
-                rows[f"data/{source.name}/passes"] = round(passes, 6)
-        return rows
 
     def line(self, row: Row) -> str:
         """Return the progress line: loss, speed, part of the peak, time left."""

@@ -5,6 +5,7 @@
     runs/<name>/
     ├── run.json                 settings, plan lock, trainer and versions; written once
     ├── log.jsonl                a line a step
+    ├── heldout.jsonl            held-out losses of its checkpoints, if they were asked for
     ├── ledger/                  steps-<first>-<end>.parquet
     └── checkpoints/             step-<steps done>/
 """
@@ -82,6 +83,11 @@ class RunFolder:
         return self.path / "log.jsonl"
 
     @property
+    def heldout(self) -> Path:
+        """Return the held-out losses that ``smoltrain heldout`` adds to the log."""
+        return self.path / "heldout.jsonl"
+
+    @property
     def facts(self) -> Path:
         """Return the record of what was asked."""
         return self.path / "run.json"
@@ -132,6 +138,7 @@ class RunFolder:
         """Remove what a run wrote here; its record goes last: a kill in between is a run not begun."""
         for folder in (self.checkpoints, self.ledger):
             discard(folder)
+        self.heldout.unlink(missing_ok=True)
         self.log.unlink(missing_ok=True)
         self.facts.unlink(missing_ok=True)
 

@@ -7,11 +7,14 @@ the only three that a rerun changes: ``seconds``, ``tokens_per_second`` and, on 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from smoldata.files import storage_errors, write_atomic
+
+if TYPE_CHECKING:
+    from smoltrain.bundle import Bundle
 
 Row = dict[str, Any]
 
@@ -25,15 +28,32 @@ def read_log(path: Path) -> list[Row]:
 
 
 def truncate_log(path: Path, step: int) -> None:
-    """Keep the rows of the steps before ``step``."""
-    kept = [row for row in read_log(path) if row["step"] < step]
-    write_atomic(path, "".join(_line(row) for row in kept))
+    """Keep the rows of the steps before ``step``; no log stays none."""
+    if path.is_file():
+        write_rows(path, [row for row in read_log(path) if row["step"] < step])
+
+
+def write_rows(path: Path, rows: Iterable[Row]) -> None:
+    """Write a log anew."""
+    write_atomic(path, "".join(_line(row) for row in rows))
 
 
 def append_row(path: Path, row: Mapping[str, Any]) -> None:
     """Append one step."""
     with storage_errors(path), path.open("a", encoding="utf-8") as file:
         file.write(_line(row))
+
+
+def consumed(bundle: "Bundle", tokens_by_source: Mapping[str, int]) -> Row:
+    """Return each source's tokens so far, and its passes (stages before too) where its size is known."""
+    drawn = {name: tokens for name, tokens in tokens_by_source.items() if tokens}
+    passes = {}
+    for source in bundle.plan.sources:
+        if source.name in drawn and source.capacity_windows:
+            windows = drawn[source.name] // bundle.sequence_length
+            read = float(source.passes_before or 0) + windows / source.capacity_windows
+            passes[f"data/{source.name}/passes"] = round(read, 6)
+    return {f"data/{name}/tokens": tokens for name, tokens in drawn.items()} | passes
 
 
 def _line(row: Mapping[str, Any]) -> str:

@@ -149,6 +149,7 @@ class _Trainer:
         if world.first:
             truncate(self._run.ledger, self._done)
             truncate_log(self._run.log, self._done)
+            truncate_log(self._run.heldout, self._done)
         loader = open_loader(self._bundle, rank=world.rank, world_size=world.size, start_step=self._done)
         self._all = Loader(self._bundle) if world.first else None
         with progress("train", settings.steps, width=60) if world.first else nullcontext(_silent) as advance:
@@ -194,7 +195,11 @@ class _Trainer:
         done = self._update(batch, rate, started)
         self._done += 1
         due = self._settings.heldout_every and self._done % self._settings.heldout_every == 0
-        held_out = validation.losses(self._engine, self._held_out, self._settings.micro_batch) if due else {}
+        held_out = (
+            validation.losses(self._engine.evaluate, self._held_out, self._settings.micro_batch)
+            if due
+            else {}
+        )
         if self._all is not None:
             self._record(self._all.places(step), done, held_out, advance)
         if self._done % self._settings.checkpoint_every == 0 or self._done == self._settings.steps:

@@ -6,6 +6,7 @@ with EOS that do not count. It is a gauge for the log: ``smoleval heldout`` scor
 errors and bits per byte. Cost: one forward pass over ``windows`` windows a source.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,6 @@ import numpy as np
 from smoltok.manifest import read_manifest
 from smoltok.shards import open_shard
 from smoltrain.bundle import Bundle, Places
-from smoltrain.engine import Engine
 from smoltrain.loader import Batch
 from smoltrain.windows import Tokens, targets
 
@@ -54,20 +54,18 @@ def _batch(tokens: Tokens, bundle: Bundle, windows: int) -> Batch:
     return Batch(0, made.ids, made.positions, made.labels, mask, Places(none, none, none, none, none))
 
 
-def losses(engine: Engine, parts: list[HeldOut], micro_batch: int) -> dict[str, float]:
+Evaluate = Callable[[Batch], tuple[float, int]]
+"""A batch into its summed loss in nats and its labels."""
+
+
+def losses(evaluate: Evaluate, parts: list[HeldOut], micro_batch: int) -> dict[str, float]:
     """Return the mean loss of each source, in nats a label."""
     found = {}
     for part in parts:
         nats, labels = 0.0, 0
         for begin in range(0, len(part.batch.ids), micro_batch):
-            each = engine.evaluate(_rows(part.batch, slice(begin, begin + micro_batch)))
+            each = evaluate(part.batch.rows(slice(begin, begin + micro_batch)))
             nats, labels = nats + each[0], labels + each[1]
         if labels:
             found[part.source] = nats / labels
     return found
-
-
-def _rows(batch: Batch, rows: slice) -> Batch:
-    return Batch(
-        batch.step, batch.ids[rows], batch.positions[rows], batch.labels[rows], batch.mask[rows], batch.places
-    )

@@ -21,7 +21,7 @@ from rich.text import Text
 from smoldata.console import err, out
 from smoltrain.bundle import Bundle
 from smoltrain.metrics import duration
-from smoltrain.runlog import Row, Tail
+from smoltrain.runlog import Row, Tail, read_log
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +106,14 @@ def _source(
 
 
 class Watch:
-    """Follows one run's log."""
+    """Follows one run's log; ``heldout``: rows of held-out losses that were added beside it."""
 
-    def __init__(self, bundle: Bundle, log: Path, steps: int) -> None:
-        self._bundle, self._steps = bundle, steps
+    def __init__(self, bundle: Bundle, log: Path, steps: int, heldout: Path | None = None) -> None:
+        self._bundle, self._steps, self._beside = bundle, steps, heldout
         self._tail = Tail(log)
         self._last: Row | None = None
-        self._heldout: dict[str, float] = {}
+        self._heldout: dict[str, tuple[int, float]] = {}
+        """Of each source: the last step with a loss, and the loss."""
         self._pace: float | None = None
 
     def look(self) -> RunState | None:
@@ -120,15 +121,27 @@ class Watch:
         rows, again = self._tail.read()
         if again:
             self._last, self._pace = None, None
+            self._heldout.clear()
         for row in rows:
             self._last = row
-            found = {key.split("/")[1]: loss for key, loss in row.items() if key.startswith("heldout/")}
-            self._heldout.update(found)
+            self._keep(row)
             seconds = float(row["seconds"])
             self._pace = seconds if self._pace is None else 0.9 * self._pace + 0.1 * seconds
         if self._last is None or self._pace is None:
             return None
-        return state_of(self._bundle, self._steps, self._last, self._heldout, self._pace)
+        for row in read_log(self._beside) if self._beside is not None else []:
+            self._keep(row)
+        losses = {source: loss for source, (_, loss) in self._heldout.items()}
+        return state_of(self._bundle, self._steps, self._last, losses, self._pace)
+
+    def _keep(self, row: Row) -> None:
+        """Keep a row's held-out losses where there are none of a later step."""
+        step = int(row["step"])
+        for key, loss in row.items():
+            if key.startswith("heldout/"):
+                source = key.split("/")[1]
+                if step >= self._heldout.get(source, (step, 0.0))[0]:
+                    self._heldout[source] = step, loss
 
 
 def picture(state: RunState) -> Group:

@@ -1,19 +1,26 @@
 """nanotron itself on our loader: stages resumed in the plan's order, its loss beside the reference's."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import torch
 
+from smoltrain import heldout
 from smoltrain.bundle import Bundle, open_bundle
 from smoltrain.convert import nanotron_to_hf
 from smoltrain.engine import Compute, Engine
 from smoltrain.ledger import check_ledger
 from smoltrain.loader import open_loader
-from smoltrain.model import load_model
-from smoltrain.runlog import read_log
+from smoltrain.model import load_model, token_losses
+from smoltrain.nanotron_weights import read_weights
+from smoltrain.run import RunFolder
+from smoltrain.runlog import Row, read_log
+from smoltrain.validation import held_out
+from smoltrain.watch import Watch
 
 if TYPE_CHECKING:
     from tests.train.nanotron.conftest import Curriculum, Start
@@ -41,11 +48,13 @@ def test_three_stages_are_resumed_and_the_ledgers_are_the_plans(
         rows = read_log(run / name / "log.jsonl")
         assert [row["step"] for row in rows] == list(range(STEPS))
         steps += [row["loss"] for row in rows]
+        check_keys(bundle, rows, run / "checkpoints" / name / str(STEPS * (number + 1)))
         last = run / "checkpoints" / name / str(STEPS * (number + 1)) / "checkpoint_metadata.json"
         recorded = json.loads(last.read_text("utf-8"))["metas"]["data_stages"][number]
         counted = {source: windows * 64 for source, windows in proof.windows_by_source.items()}
         assert recorded["consumed_tokens_per_dataset_folder"] == counted
     assert steps[-1] < steps[0] - 0.3  # one run of 60 steps, not three beginnings
+    check_heldout(open_bundle(curriculum.bundles["three"]), run / "three")
     assert not (run / "s3-shards").exists()
 
 
@@ -79,6 +88,36 @@ def test_context_parallel_ranks_learn_as_one_does(
     bundle = open_bundle(curriculum.bundles["two"])
     assert check_ledger(tmp_path / "ring/two/ledger", bundle).steps == 4
     assert max(abs(a["loss"] - b["loss"]) for a, b in zip(alone, shared, strict=True)) < 0.01
+
+
+def check_keys(bundle: Bundle, rows: list[Row], last: Path) -> None:
+    """Check that rows have the reference trainer's keys, and sums over ranks of the whole model and batch."""
+    keys = {"step", "loss", "learning_rate", "grad_norm", "embedding_norm", "labels", "tokens"}
+    for row, batch in zip(rows, open_loader(bundle), strict=True):
+        sources = {key.split("/")[1] for key in row if key.startswith("data/")}
+        data = {f"data/{name}/{what}" for name in sources for what in ("tokens", "passes")}
+        assert set(row) == keys | data | {"seconds", "tokens_per_second"}
+        assert row["labels"] == int(batch.mask.sum())
+    [embedding] = [one for name, one in read_weights(last).items() if "token_embedding" in name]
+    assert rows[-1]["embedding_norm"] == pytest.approx(float(embedding.norm()), rel=1e-5)
+
+
+def check_heldout(bundle: Bundle, run: Path) -> None:
+    """Check that its checkpoints have held-out losses in the log's keys: those of converted weights."""
+    rows = heldout.score(RunFolder(run), bundle, heldout.Asked(windows=2, device="cpu"))
+    assert rows[-1]["step"] == STEPS - 1
+    found = {key.split("/")[1]: one for key, one in rows[-1].items() if key.startswith("heldout/")}
+    parts = held_out(bundle, 2)
+    assert set(found) == {part.source for part in parts}
+    model = load_model(nanotron_to_hf(heldout.saved(RunFolder(run))[-1].folder, run / "converted"))
+    for part in parts:
+        batch = part.batch
+        arrays = (torch.from_numpy(one) for one in (batch.ids, batch.positions, batch.labels, batch.mask))
+        assert found[part.source] == pytest.approx(float(token_losses(model, *arrays).mean()), rel=1e-5)
+    state = Watch(bundle, RunFolder(run).log, STEPS, RunFolder(run).heldout).look()
+    assert state is not None
+    assert {one.source: one.heldout_loss for one in state.sources if one.heldout_loss} == found
+    assert all(loss < math.log(bundle.vocab_size) for loss in found.values())  # it has learnt
 
 
 def reference_losses(bundle: Bundle, weights: Path, rates: list[float]) -> list[float]:

@@ -25,10 +25,10 @@ from smoltrain.ledger import check_ledger, truncate, write_segment
 from smoltrain.loader import open_loader
 from smoltrain.nanotron.feed import Feed, Seat, check_shares, consumed_before
 from smoltrain.run import FORMAT_VERSION, RunFolder
-from smoltrain.runlog import append_row, truncate_log
+from smoltrain.runlog import append_row, consumed, truncate_log
 
 if TYPE_CHECKING:
-    from smoltrain.nanotron.trainer import Trainer
+    from smoltrain.nanotron.trainer import Logged, Trainer
 
 TRAINER = "nanotron, with the loader of smoltrain"
 
@@ -115,6 +115,7 @@ class Recorder:
         )
         truncate(self._run.ledger, self.done)
         truncate_log(self._run.log, self.done)
+        truncate_log(self._run.heldout, self.done)
         name, steps = self._bundle.plan.name, self._bundle.steps
         say(f"{name}: from step {self.done} of {steps}, in the order of the plan")
 
@@ -125,7 +126,11 @@ class Recorder:
             write_segment(self._run.ledger, self._bundle, self._written, steps)
         self._written += len(steps)
 
-    def log(self, loss: float, rate: float, norm: float | None, seconds: float) -> None:
+    def labels(self) -> int:
+        """Return the labels that count in this rank's share of the step last taken."""
+        return self.feed.labels
+
+    def log(self, done: "Logged") -> None:
         """Append a step to the log; called on the rank that has the loss."""
         stats = self.feed.get_consumption_stats()
         step = self.feed.step - 1
@@ -134,13 +139,15 @@ class Recorder:
             self._run.log,
             {
                 "step": step,
-                "loss": loss,
-                "learning_rate": rate,
-                "grad_norm": norm,
+                "loss": done.loss,
+                "learning_rate": done.rate,
+                "grad_norm": done.grad_norm,
+                "embedding_norm": done.embedding_norm,
+                "labels": done.labels,
                 "tokens": sum(one["tokens"] for one in stats.values()),
-                **{f"data/{name}/tokens": one["tokens"] for name, one in stats.items()},
-                "seconds": round(seconds, 4),
-                "tokens_per_second": round(windows * self._bundle.sequence_length / seconds, 1),
+                **consumed(self._bundle, {name: one["tokens"] for name, one in stats.items()}),
+                "seconds": round(done.seconds, 4),
+                "tokens_per_second": round(windows * self._bundle.sequence_length / done.seconds, 1),
             },
         )
 

@@ -22,10 +22,12 @@ from torch import nn
 from torch.nn import functional
 
 from smoldata.errors import InputError
-from smoltrain.nanotron.standin_ring import flash_attn_varlen_backward, flash_attn_varlen_forward
-
-VERSION = "2.6.3"
-"""Of the flash-attn whose face this is."""
+from smoltrain.nanotron.standin_ring import (
+    VERSION,
+    flash_attn_varlen_backward,
+    flash_attn_varlen_forward,
+    lacks,
+)
 
 
 def install() -> None:
@@ -75,9 +77,7 @@ _ABSENT = (
 
 def _absent(name: str) -> Any:
     def refuse(*_args: object, **_kwargs: object) -> None:
-        raise NotImplementedError(
-            f"{name} is not in the stand-in for flash-attn: install flash-attn {VERSION}"
-        )
+        raise lacks(name)
 
     refuse.__name__ = name
     return refuse
@@ -108,9 +108,9 @@ def flash_attn_varlen_func(
 ) -> Any:
     """Attend within documents that end at ``cu_seqlens``: ``q`` [tokens, heads, d] in, the same shape out."""
     if dropout_p or softcap or alibi_slopes is not None or block_table is not None:
-        raise NotImplementedError("the stand-in for flash-attn has no dropout, softcap, ALiBi or block table")
+        raise lacks("dropout, softcap, ALiBi or block table")
     if deterministic and q.is_cuda:
-        raise NotImplementedError("the stand-in for flash-attn has no deterministic backward pass")
+        raise lacks("deterministic backward pass")
     if not q.is_cuda:
         out = _on_cpu(q, k, v, cu_seqlens_q, causal=causal, scale=softmax_scale, window_size=window_size)
         return (out, torch.zeros(q.shape[1], q.shape[0]), None) if return_attn_probs else out
@@ -174,7 +174,7 @@ def _on_cpu(
     window_size: tuple[int, int],
 ) -> torch.Tensor:
     if window_size != (-1, -1):
-        raise NotImplementedError("the stand-in for flash-attn has no sliding window on the CPU")
+        raise lacks("sliding window on the CPU")
     k, v = _repeated(k, q), _repeated(v, q)
     bounds = ends.tolist()
     parts = []
@@ -201,7 +201,7 @@ def layer_norm_fn(
     """Return the root-mean-square norm of ``x`` over its last dimension."""
     others = (dropout_p, prenorm, residual_in_fp32, return_dropout_mask, not is_rms_norm)
     if bias is not None or residual is not None or any(others):
-        raise NotImplementedError("the stand-in for flash-attn has the plain RMS norm only")
+        raise lacks("norm but the plain RMS norm")
     return functional.rms_norm(x, (x.shape[-1],), weight, eps)
 
 
@@ -238,7 +238,7 @@ class RotaryEmbedding(nn.Module):
     ) -> None:
         super().__init__()
         if scale_base is not None:
-            raise NotImplementedError("the stand-in for flash-attn has no xPos scaling")
+            raise lacks("xPos scaling")
         self.dim, self.base, self.interleaved = dim, float(base), interleaved
         self.scale, self.scale_base, self.pos_idx_in_fp32 = None, scale_base, pos_idx_in_fp32
         self.register_buffer("inv_freq", self._compute_inv_freq(device), persistent=False)

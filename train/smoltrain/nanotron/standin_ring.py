@@ -12,8 +12,20 @@ from typing import Any
 
 import torch
 
+from smoldata.errors import InputError
+
+VERSION = "2.6.3"
+"""Of the flash-attn whose face this is."""
 Bounds = torch.Tensor
 Four = tuple[torch.Tensor, torch.Tensor, None, None]
+
+
+def lacks(what: str) -> InputError:
+    """Return the error of a configuration that asks for more of flash-attn than SmolLM3 does."""
+    return InputError(
+        f"the stand-in for flash-attn has no {what}: install flash-attn {VERSION} and leave "
+        "--attention varlen away, or change the configuration"
+    )
 
 
 def flash_attn_varlen_forward(
@@ -129,6 +141,4 @@ def _check(*others: Any) -> None:
         -1,
         -1,
     ):
-        raise NotImplementedError(
-            "the stand-in for flash-attn has no dropout, softcap, ALiBi, window or deterministic ring"
-        )
+        raise lacks("dropout, softcap, ALiBi, window or deterministic ring")

@@ -7,6 +7,7 @@ when every rank is done, so that half of one is known as such.
 
 import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,8 +25,25 @@ from smoltrain.folders import discard
 from smoltrain.nanotron.checkpoints import fault_of, seal
 from smoltrain.nanotron.feed import Seat
 
+EMBEDDING = ".token_embedding."
+"""In the name of the embedding; tied to the output layer, it has this name alone."""
 COLUMNS = 5
 """Of a window in :class:`Places`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """What a step came to, beside what it read."""
+
+    loss: float
+    rate: float
+    grad_norm: float | None
+    """Before clipping; None: nanotron takes none without clipping."""
+    embedding_norm: float
+    """After the step."""
+    labels: int
+    """That count, of the global batch."""
+    seconds: float
 
 
 class Recording(Protocol):
@@ -34,7 +52,10 @@ class Recording(Protocol):
     def record(self) -> None:
         """Write the ledger up to now."""
 
-    def log(self, loss: float, rate: float, norm: float | None, seconds: float) -> None:
+    def labels(self) -> int:
+        """Return the labels that count in this rank's share of the step last taken."""
+
+    def log(self, step: Logged) -> None:
         """Write a step's line of the log."""
 
 
@@ -117,10 +138,32 @@ class Trainer(DistributedTrainer):  # type: ignore[misc] # nanotron has no types
     def train_step_logs(self, outputs: Any, loss_avg: Any, z_loss_avg: Any, tbi_logs: Any) -> None:
         """Let nanotron log its line, then write ours."""
         super().train_step_logs(outputs, loss_avg, z_loss_avg, tbi_logs)
+        embedding, labels = self._summed()
         if loss_avg is not None and dist.get_rank(self.parallel_context.world_pg) in self.logger_ranks:
             norm = self.grad_norm_unclipped.item() if self.config.optimizer.clip_grad is not None else None
             seconds = time.time() - self.iteration_start_time
-            self.recorder.log(loss_avg.item(), self._rate, norm, seconds)
+            self.recorder.log(Logged(loss_avg.item(), self._rate, norm, embedding**0.5, int(labels), seconds))
+
+    def _summed(self) -> tuple[float, float]:
+        """Return the squared norm of the embedding and the labels of the step, over all ranks.
+
+        A tensor-parallel rank has a part of the embedding, a data-parallel rank a part of the labels; where
+        several ranks have the same, the first adds it. One sum of two numbers.
+        """
+        groups = self.parallel_context
+        first_dp, first_tp = (dist.get_rank(group) == 0 for group in (groups.dp_pg, groups.tp_pg))
+        mine = torch.zeros(2, dtype=torch.float64, device="cuda")
+        if dist.get_rank(groups.cp_pg) == 0:
+            if first_dp:
+                for name, weight in self.unwrapped_model.named_parameters():
+                    if EMBEDDING in name:
+                        mine[0] += (
+                            torch.linalg.vector_norm(weight.detach(), dtype=torch.float32).double() ** 2
+                        )
+            if first_tp and dist.get_rank(groups.pp_pg) == 0:
+                mine[1] += self.recorder.labels()
+        torch.distributed.all_reduce(mine, group=groups.world_pg)
+        return float(mine[0]), float(mine[1])
 
     def enter_stage(self, bundle: Bundle) -> int:
         """Return how many steps of the bundle's stage are done, after checking that all numbers fit.
