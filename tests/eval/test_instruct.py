@@ -81,7 +81,7 @@ def letter_cases() -> list[tuple[Any, ...]]:
         *["Answer: OTHER"] * 3,
         *["I can't tell."] * 2,
         "so:\n\nAnswer: GOLD",
-        "Answer: E",
+        "It is E.",
     ]
     gpqa = {"gpqa_pass@1:1_samples": 1.0, "gpqa_pass@1:4_samples": 0.25, "gpqa_pass@1:8_samples": 0.25}
     found: list[tuple[Any, ...]] = [("gpqa:diamond", row, samples, gpqa) for row in rows("gpqa.jsonl")]
@@ -90,7 +90,13 @@ def letter_cases() -> list[tuple[Any, ...]]:
     lines = (tasks_folder() / "fixtures" / "global_mmlu.jsonl").read_text(encoding="utf-8").splitlines()
     for language, word in announced.items():
         row = next(line["row"] for line in map(json.loads, lines) if line["config"] == hub[language])
-        for text, value in ((f"...\n{word}: GOLD", 1), (f"...\n{word}: OTHER", 0), ("?", 0)):
+        for text, value in (
+            (f"...\n{word}: GOLD", 1),
+            (f"...\n**{word}: GOLD) it is**\n", 1),
+            (f"...\n{word}: OTHER", 0),
+            ("It is GOLD.", 0),
+            ("?", 0),
+        ):
             task = f"global_mmlu_instruct_{language}"
             found.append((task, row, [text], {"pass@1:1_samples": value}))
     for text, value in (
