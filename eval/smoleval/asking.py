@@ -13,9 +13,16 @@ _MACRO = "{% macro strftime_now(form) %}" + TODAY + "{% endmacro %}"
 
 
 def chat_prompt(
-    tokenizer: Any, system: str | None, question: str, tools: Sequence[dict[str, Any]] | None = None
+    tokenizer: Any,
+    system: str | None,
+    question: str,
+    tools: Sequence[dict[str, Any]] | None = None,
+    **switches: bool,
 ) -> str:
-    """Return one user turn as the tokenizer's template writes it, up to where the answer begins."""
+    """Return one user turn as the tokenizer's template writes it, up to where the answer begins.
+
+    ``switches`` are the template's own, such as ``enable_thinking``.
+    """
     messages = [{"role": "system", "content": system}] if system else []
     messages.append({"role": "user", "content": question})
     given = list(tools) if tools else None
@@ -30,5 +37,6 @@ def chat_prompt(
             tokenize=False,
             add_generation_prompt=True,
             date_string=TODAY,
+            **switches,
         )
     )

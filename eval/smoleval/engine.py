@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from smoldata.console import progress, say
 from smoldata.errors import InputError, SmolError, SourceError
@@ -107,8 +107,8 @@ def run_generated(
             say(f"{item.task}: --{name.replace('_', '-')} is not applied, RULER fixes both lengths")
     tokenizer, _ = find_tokenizer(checkpoint, settings.tokenizer, build)
     prompts = Prompts(tokenizer_name(tokenizer, build), build, settings.prompts, settings.limit)
-    device = _device(settings.device)
-    dtype = _dtype(settings.dtype, device.partition(":")[0])
+    device = device_of(settings.device)
+    dtype = dtype_of(settings.dtype, device)
     with progress(item.task, len(TASKS)) as advance:
         scores = run_definition(
             registry()[item.task], checkpoint, prompts, device=device, dtype=dtype, advance=advance
@@ -174,7 +174,7 @@ def prepare(
     """Return the job of a checkpoint: what to run, on what, with which settings."""
     digest = checkpoint_sha256(checkpoint)
     tokenizer, tokenizer_digest = find_tokenizer(checkpoint, settings.tokenizer, build)
-    device = _device(settings.device)
+    device = device_of(settings.device)
     kind = device.partition(":")[0]
     scores = out or scores_folder(checkpoint, build)
     return Job(
@@ -190,7 +190,7 @@ def prepare(
         details=str(scores.parent / "score-details"),
         limit=settings.limit,
         device=device,
-        dtype=_dtype(settings.dtype, kind),
+        dtype=dtype_of(settings.dtype, device),
         max_length=settings.max_length or min(_positions(checkpoint), _LONGEST),
         batch_tokens=settings.batch_tokens or _BATCH_TOKENS.get(kind, _BATCH_TOKENS["cpu"]),
         cache_tokens=settings.cache_tokens or _CACHE_TOKENS.get(kind, _CACHE_TOKENS["cpu"]),
@@ -316,8 +316,13 @@ def _planned_tokenizer(checkpoint: Path, build: Path) -> Path:
 
 
 def _positions(checkpoint: Path) -> int:
-    config: dict[str, Any] = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
-    return int(config.get("max_position_embeddings", _LONGEST))
+    path = checkpoint / "config.json"
+    try:
+        return int(json.loads(path.read_text(encoding="utf-8")).get("max_position_embeddings", _LONGEST))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path} is no configuration of a model: {error}; copy the checkpoint again"
+        ) from error
 
 
 def _modes(task: TaskDefinition, modes: Sequence[str] | None) -> tuple[str, ...]:
@@ -329,18 +334,22 @@ def _modes(task: TaskDefinition, modes: Sequence[str] | None) -> tuple[str, ...]
     return fitting
 
 
-def _device(device: str) -> str:
-    if device != "auto":
-        return device
+def device_of(device: str) -> str:
+    """Return the device that ``--device`` means. Raises :class:`InputError` for a GPU that is not there."""
     import torch
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise InputError(f"--device {device}: torch {torch.__version__} sees no GPU here; give cpu or auto")
+    return device
 
 
-def _dtype(dtype: str, kind: str) -> str:
+def dtype_of(dtype: str, device: str) -> str:
+    """Return the number format that ``--dtype`` means on a device: bfloat16 on GPUs, float32 elsewhere."""
     if dtype not in {"auto", "float32", "bfloat16", "float16"}:
         raise InputError(f"--dtype {dtype}: want auto, float32, bfloat16 or float16")
-    return dtype if dtype != "auto" else ("bfloat16" if kind == "cuda" else "float32")
+    return dtype if dtype != "auto" else ("bfloat16" if device.startswith("cuda") else "float32")
 
 
 def _check_needs(task: TaskDefinition) -> None:

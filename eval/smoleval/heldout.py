@@ -23,6 +23,7 @@ import smoleval
 import smoltrain
 from smoldata.errors import InputError
 from smoldata.files import code_digest
+from smoleval.intervals import stderr_of_ratio
 from smoleval.packing import pack
 from smoleval.scores import Score, canonical, checkpoint_sha256, label_of, sha256_rows, step_of
 from smoltok.manifest import ShardRow, read_manifest
@@ -154,14 +155,10 @@ def score_split(model: Any, split: Split, settings: Settings, lengths: Any) -> S
 
 def ratio(numerator: Floats, denominator: Floats) -> tuple[float | None, float | None]:
     """Return sum / sum and its standard error over documents (linearised ratio estimator)."""
-    total, count = float(denominator.sum()), len(denominator)
+    total = float(denominator.sum())
     if total == 0:
         return None, None
-    value = float(numerator.sum()) / total
-    if count == 1:
-        return value, None
-    residual = numerator - value * denominator
-    return value, math.sqrt(float((residual**2).sum()) * count / (count - 1)) / total
+    return float(numerator.sum()) / total, stderr_of_ratio(numerator.tolist(), denominator.tolist())
 
 
 def _documents(split: Split, max_tokens: int) -> Iterator[Tokens]:

@@ -1,4 +1,4 @@
-"""Scores -> 95 % confidence intervals.
+"""Scores -> standard errors and 95 % confidence intervals.
 
 A share of items that are right or wrong (its standard error is that of a proportion) gets Wilson's interval,
 which also holds at 0 and 1; any other score gets value ± 1.96 standard errors. Both take the items as a
@@ -6,6 +6,7 @@ sample of what could have been asked; they say nothing of other prompts or seeds
 """
 
 import math
+from collections.abc import Sequence
 
 Z95 = 1.959963984540054
 _CLOSE = 0.02
@@ -40,3 +41,38 @@ def is_proportion(value: float, stderr: float, items: int) -> bool:
         return stderr == 0.0
     binomial = math.sqrt(value * (1 - value) / (items - 1))
     return abs(stderr - binomial) <= _CLOSE * binomial
+
+
+def stderr_of_mean(values: Sequence[float]) -> float | None:
+    """Return s / sqrt(n) with n - 1 in s; None for fewer than two values."""
+    count = len(values)
+    if count < 2:  # noqa: PLR2004 (s needs two)
+        return None
+    mean = sum(values) / count
+    return math.sqrt(sum((value - mean) ** 2 for value in values) / (count - 1) / count)
+
+
+def stderr_of_ratio(parts: Sequence[float], wholes: Sequence[float]) -> float | None:
+    """Return the standard error of sum(parts) / sum(wholes) over items (linearised); None for one item.
+
+    >>> stderr_of_ratio([1.0, 0.0, 1.0, 0.0], [1.0, 1.0, 1.0, 1.0]) == stderr_of_mean([1.0, 0.0, 1.0, 0.0])
+    True
+    """
+    count, total = len(parts), sum(wholes)
+    if count < 2 or total == 0:  # noqa: PLR2004 (as above)
+        return None
+    value = sum(parts) / total
+    squares = sum((part - value * whole) ** 2 for part, whole in zip(parts, wholes, strict=True))
+    return math.sqrt(squares * count / (count - 1)) / total
+
+
+def stderr_by_jackknife(without: Sequence[float]) -> float | None:
+    """Return the standard error of a score of a whole corpus from its values without one item each.
+
+    The delete-one jackknife (B. Efron, 1979); None for fewer than two items.
+    """
+    count = len(without)
+    if count < 2:  # noqa: PLR2004 (as above)
+        return None
+    mean = sum(without) / count
+    return math.sqrt(sum((value - mean) ** 2 for value in without) * (count - 1) / count)

@@ -5,6 +5,7 @@ in lighteval's class, a choice's tokens are its own: lighteval 0.13 pads them to
 undoes the normalisation by tokens.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -99,6 +100,12 @@ class SmolModel(LightevalModel):  # type: ignore[misc]  # lighteval ships no typ
             (request.item, request.choice): answer
             for request, answer in answers(self.model, rows, self.limits.batch_tokens)
         }
+        lost = sum(math.isnan(answer.logprob) for answer in found.values())
+        if lost:
+            raise InputError(
+                f"{lost:,} of {len(found):,} log-likelihoods are no numbers in {self.model.dtype}: the model "
+                "overflows; give --dtype bfloat16 or float32, or another checkpoint"
+            )
         return [_response(prompt, group, found) for prompt, group in zip(prompts, requests, strict=True)]
 
     def loglikelihood_rolling(self, docs: list[Doc]) -> list[ModelResponse]:  # noqa: ARG002 (lighteval's name)

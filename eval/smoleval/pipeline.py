@@ -16,10 +16,11 @@ from lighteval.logging.evaluation_tracker import EvaluationTracker
 from lighteval.pipeline import ParallelismManager, Pipeline, PipelineParameters
 from lighteval.tasks.lighteval_task import LightevalTask, LightevalTaskConfig
 
-from smoldata.errors import SourceError
+from smoldata.errors import InputError, SourceError
 from smoleval.data import Row, TaskData
 from smoleval.definition import TaskDefinition
 from smoleval.functions import find
+from smoleval.intervals import stderr_of_mean
 from smoleval.lightmodel import SmolModel
 
 
@@ -109,6 +110,11 @@ def evaluate(
 
 def _ask_as(model: SmolModel, task: TaskDefinition, mode: str) -> None:
     if task.chat:
+        if not model.tokenizer.chat_template:
+            raise InputError(
+                f"{task.name} is asked through a chat template, and the tokenizer of "
+                f"{model.config.model_name} has none; ask a base model the tasks of --tasks base"
+            )
         model.use_chat(f"/{mode}" if mode else None)
     else:
         model.use_plain()
@@ -177,19 +183,13 @@ def _outcome(
 
 
 def _stderr(light: Any, metric: str, values: Sequence[Any]) -> float | None:
-    """Return the standard error of a mean; None for corpus metrics, whose items have no value."""
-    if "mean" not in light.aggregation()[metric].__name__:
-        return None
-    return stderr_of_mean(values)
-
-
-def stderr_of_mean(values: Sequence[Any]) -> float | None:
-    """Return s / sqrt(n) with n - 1 in s, as lighteval's; None for fewer than two numbers."""
-    count = len(values)
-    if count < 2 or not all(isinstance(value, (int, float)) for value in values):  # noqa: PLR2004 (s needs two)
-        return None
-    mean = sum(values) / count
-    return math.sqrt(sum((value - mean) ** 2 for value in values) / (count - 1) / count)
+    """Return the standard error over items; what is no mean of numbers may bring its own."""
+    aggregation = light.aggregation()[metric]
+    own = getattr(getattr(aggregation, "__self__", aggregation), "standard_error", None)
+    if own is not None:
+        found: float | None = own(values)
+        return found
+    return stderr_of_mean(values) if "mean" in aggregation.__name__ else None
 
 
 def overall(measured: Sequence[Measured]) -> list[Measured]:

@@ -65,6 +65,7 @@ def test_every_task_gives_scores_of_every_metric(files: dict[str, Path]) -> None
         assert len(whole) == len(registry()[name].metrics), name
         assert {score.task_version for score in scores} == {registry()[name].task_version}
         assert all(0 <= score.value <= 100 for score in scores)
+        assert all(score.stderr is not None for score in scores if name.startswith("flores200"))
 
 
 def test_a_task_of_subsets_is_their_plain_mean(files: dict[str, Path]) -> None:
@@ -156,6 +157,26 @@ def model(job: Job) -> Any:
     from smoleval.loading import load
 
     return load(job)
+
+
+def test_numbers_that_are_none_are_no_scores(model: Any, tmp_path: Path) -> None:
+    import torch
+
+    norm = model.model.model.norm.weight.data
+    kept = norm.clone()
+    norm.fill_(torch.finfo(torch.float32).max)
+    with pytest.raises(InputError, match=r"log-likelihoods are no numbers in torch\.float32"):
+        model.loglikelihood(docs_of("piqa_cf", tmp_path))
+    norm.copy_(kept)
+
+
+def test_a_model_without_a_chat_template_is_asked_nothing_that_needs_one(model: Any, tmp_path: Path) -> None:
+    from smoleval.pipeline import evaluate
+
+    task = registry()["gsm_plus"]
+    data = load_data(task, "fixture", tmp_path)
+    with pytest.raises(InputError, match=r"gsm_plus is asked through a chat template, .* has none"):
+        evaluate(model, task, data, mode="think", limit=1, work=str(tmp_path))
 
 
 def docs_of(name: str, tmp: Path) -> list[Any]:
@@ -367,8 +388,6 @@ def test_a_task_without_rows_is_refused_and_a_suite_leaves_it_out() -> None:
 
 
 def test_a_tokenizer_of_another_model_is_refused(job: Job, tmp_path: Path) -> None:
-    from tests.eval.tiny_model import tiny_model, write_tokenizer
-
     from smoleval.loading import load
 
     model = tiny_model()

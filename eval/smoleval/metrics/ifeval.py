@@ -12,6 +12,7 @@ from typing import Any
 from smoldata.errors import InputError
 from smoleval.definition import TaskDefinition
 from smoleval.functions import register
+from smoleval.intervals import stderr_of_ratio
 
 _NAMES = (
     "prompt_level_strict_acc",
@@ -35,14 +36,21 @@ def instructions(task: TaskDefinition) -> Any:
         higher_is_better=dict.fromkeys(_NAMES, True),
         category=SamplingMethod.GENERATIVE,
         sample_level_fn=checks,
-        corpus_level_fn={name: mean_of_lists if name.startswith("inst") else mean for name in _NAMES},
+        corpus_level_fn={name: ShareOfAll() if name.startswith("inst") else mean for name in _NAMES},
     )
 
 
-def mean_of_lists(lists: Sequence[Sequence[bool]]) -> float:
-    """Return the share of true values over all lists: long ones weigh more."""
-    values = [value for one in lists for value in one]
-    return sum(values) / len(values)
+class ShareOfAll:
+    """The share of true values over all items' lists: long ones weigh more."""
+
+    def __call__(self, lists: Sequence[Sequence[bool]]) -> float:
+        """Return the share."""
+        values = [value for one in lists for value in one]
+        return sum(values) / len(values)
+
+    def standard_error(self, lists: Sequence[Sequence[bool]]) -> float | None:
+        """Return its standard error; prompts are the sample, not instructions, which share a prompt."""
+        return stderr_of_ratio([float(sum(one)) for one in lists], [float(len(one)) for one in lists])
 
 
 def _checks() -> Any:

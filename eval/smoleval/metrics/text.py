@@ -1,7 +1,8 @@
 """Metrics on generated text: extracted mathematical answers, and sacrebleu's translation scores.
 
 ``extractive_match`` compares what lighteval extracts (a boxed answer first, else the last number or formula)
-by sympy, to 5 decimals. chrF++ and BLEU are of the whole corpus; BLEU-1 and BLEU-4 are means over items.
+by sympy, to 5 decimals. chrF++ and BLEU are of the whole corpus, with
+standard errors by the jackknife; BLEU-1 and BLEU-4 are means over items.
 """
 
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import Any
 
 from smoleval.definition import TaskDefinition
 from smoleval.functions import register
+from smoleval.intervals import stderr_by_jackknife
 
 
 @register(version=1)
@@ -79,7 +81,10 @@ def _corpus(name: str, scorer: Callable[[Any], Any]) -> Any:
 
     class Translation(CorpusLevelComputation):  # type: ignore[misc]  # lighteval ships no types
         def compute_corpus(self, items: list[Any]) -> float:
-            return corpus_score(scorer, [item.golds[0] for item in items], [item.preds[0] for item in items])
+            return corpus_score(scorer, *_pairs(items))
+
+        def standard_error(self, items: list[Any]) -> float | None:
+            return corpus_stderr(scorer, *_pairs(items))
 
     return CorpusLevelMetric(
         metric_name=name,
@@ -95,6 +100,24 @@ def corpus_score(scorer: Callable[[Any], Any], golds: list[str], answers: list[s
     import sacrebleu
 
     return float(scorer(sacrebleu).corpus_score(answers, [golds]).score)
+
+
+def corpus_stderr(scorer: Callable[[Any], Any], golds: list[str], answers: list[str]) -> float | None:
+    """Return the standard error (0 to 100) of a sacrebleu score over items; None for one item.
+
+    sacrebleu's counts of each item are added up, less one item at a time: 60 ms for 1,000 items.
+    """
+    import numpy as np
+    import sacrebleu
+
+    metric = scorer(sacrebleu)
+    counts = np.array(metric._extract_corpus_statistics(answers, [golds]))  # noqa: SLF001 - as its bootstrap does
+    score = metric._compute_score_from_stats  # noqa: SLF001 - the same
+    return stderr_by_jackknife([float(score(left.tolist()).score) for left in counts.sum(axis=0) - counts])
+
+
+def _pairs(items: list[Any]) -> tuple[list[str], list[str]]:
+    return [item.golds[0] for item in items], [item.preds[0] for item in items]
 
 
 def _sentence_bleu(length: int) -> Any:

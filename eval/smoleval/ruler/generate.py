@@ -18,6 +18,7 @@ import torch
 from smoldata.console import say
 from smoldata.errors import InputError
 from smoldata.files import digest_values, fsync, single_writer, write_atomic
+from smoleval.asking import chat_prompt
 from smoleval.ruler.score import read_manifest, read_prompts, score_predictions, statements
 from smoleval.scores import Score, checkpoint_sha256
 from smoltok.encoding import encode
@@ -73,11 +74,9 @@ def _finished(folder: Path, statement: dict[str, Any]) -> bool:
 
 
 def _load(checkpoint: Path, manifest: dict[str, Any], running: Running) -> tuple[Any, Encode, Decode]:
-    from transformers import AutoModelForCausalLM
+    from smoleval.loading import load_model
 
-    dtype = getattr(torch, running.precision)
-    model: Any = AutoModelForCausalLM.from_pretrained(checkpoint, local_files_only=True, dtype=dtype)
-    model = model.to(running.device).eval()
+    model = load_model(checkpoint, running.precision, running.device)
     longest = getattr(model.config, "max_position_embeddings", manifest["length"])
     if longest < manifest["length"]:
         say(f"note: the prompts have {manifest['length']:,} tokens, the model was made for {longest:,}")
@@ -124,11 +123,7 @@ def _chat_tokenizer(checkpoint: Path) -> Any:
 
 
 def _render(tokenizer: Any, content: str) -> str:
-    messages = [{"role": "user", "content": content}]
-    text: str = tokenizer.apply_chat_template(
-        messages, add_generation_prompt=True, tokenize=False, enable_thinking=False
-    )
-    return text
+    return chat_prompt(tokenizer, None, content, enable_thinking=False)
 
 
 def template_tokens(checkpoint: Path) -> int:
