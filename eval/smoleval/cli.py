@@ -7,6 +7,7 @@ import typer
 
 from smoldata.console import run_command
 from smoleval import cli_book, cli_run
+from smoleval.cli_options import BUILD, Build, Checkpoint, Json, Out
 from smoleval.cli_ruler import app as ruler_app
 
 if TYPE_CHECKING:
@@ -29,28 +30,19 @@ def _group() -> None:
 
 @app.command()
 def heldout(
-    checkpoint: Annotated[
-        Path | None,
-        typer.Argument(
-            help="A checkpoint in Hugging Face form, or a run [default: the newest run of --build]."
-        ),
-    ] = None,
+    checkpoint: Checkpoint = None,
     bundle: Annotated[
-        Path | None, typer.Option(help="The bundle whose validation split is scored [default: the run's].")
+        Path | None, typer.Option(help="The bundle whose validation split is scored (default: the run's).")
     ] = None,
-    build: Annotated[Path, typer.Option(help="The build folder in which runs are looked for.")] = Path(
-        "build"
-    ),
+    build: Build = BUILD,
     root: Annotated[
         Path | None, typer.Option(help="Where the shards are, if not where the bundle says.")
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder of scores [default: scores/ of the build's profile].")
-    ] = None,
+    out: Out = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="At most this many tokens of a source.")] = 65536,
-    length: Annotated[int | None, typer.Option(min=1, help="Longest context [default: the plan's].")] = None,
+    length: Annotated[int | None, typer.Option(min=1, help="Longest context (default: the plan's).")] = None,
     tokenizer: Annotated[Path | None, typer.Option(help="File of a tokenizer of one's own.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Score a checkpoint on text that no training window holds: loss and bits per byte, per source.
 
@@ -119,7 +111,7 @@ def _show(scores: "Sequence[Score]", path: Path, *, as_json: bool) -> None:
     rows = []
     for subset, metrics in by_subset.items():
         loss, bits = metrics["loss"], metrics.get("bits_per_byte")
-        numbers = [_number(loss), _number(bits) if bits else ""]
+        numbers = [cli_run.number(loss), cli_run.number(bits) if bits else ""]
         rows.append([subset, loss.items, f"{loss.tokens:,}", *numbers])
     first = scores[0]
     columns = ["source", "documents", "tokens", "loss", "bits per byte"]
@@ -130,10 +122,6 @@ def _show(scores: "Sequence[Score]", path: Path, *, as_json: bool) -> None:
         right=columns[1:],
     )
     say(f"scores: {path}")
-
-
-def _number(score: "Score") -> str:
-    return f"{score.value:.3f}" + ("" if score.stderr is None else f" ± {score.stderr:.3f}")
 
 
 cli_run.register(app)

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from smoleval.cli_options import BUILD, Build, Json
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -12,14 +14,14 @@ if TYPE_CHECKING:
 
 
 def scores(
-    build: Annotated[Path, typer.Option(help="The build folder.")] = Path("build"),
+    build: Build = BUILD,
     also: Annotated[list[Path] | None, typer.Option("--scores", help="A further folder of scores.")] = None,
     checkpoint: Annotated[
-        str, typer.Option(help="Checkpoints with this in their name [default: of each run the last].")
+        str, typer.Option(help="Checkpoints with this in their name (default: of each run the last).")
     ] = "",
     page: Annotated[bool, typer.Option("--page", help="Write the page, build/scores.html.")] = False,
     sql: Annotated[str, typer.Option(help="Ask the tables scores, history, published, benchmarks.")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Print every checkpoint's scores beside the published figures, with 95 % intervals and win rates.
 
@@ -93,7 +95,7 @@ def items(
     out: Annotated[Path, typer.Argument(help="Folder for a file of items a benchmark.")],
     tasks: Annotated[str, typer.Option(help="Suites, names or patterns with commas.")] = "base",
     profile: Annotated[str, typer.Option(help="Rows: hub, packaged, fixture, or offline.")] = "hub",
-    build: Annotated[Path, typer.Option(help="The build folder.")] = Path("build"),
+    build: Build = BUILD,
 ) -> None:
     """Write the items of tasks for the decontamination of training data.
 
@@ -149,7 +151,7 @@ def watch(
     poll: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 30.0,
     only: Annotated[str, typer.Option(help="Only the checkpoint of this name.")] = "",
     page: Annotated[bool, typer.Option(help="Write build/scores.html after new scores.")] = True,
-    build: Annotated[Path, typer.Option(help="The build folder.")] = Path("build"),
+    build: Build = BUILD,
 ) -> None:
     """Score a run's checkpoints as they appear; killed and started again, nothing is scored twice.
 

@@ -1,9 +1,11 @@
 """smoleval ruler: prompts of any length, predictions, scores. Nothing heavy is imported at the start."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from smoleval.cli_options import BUILD, Build, Device, Json, Out
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,8 +16,6 @@ app = typer.Typer(
     no_args_is_help=True,
     help="RULER: thirteen long-context tasks, generated at any length, scored as published.",
 )
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
-Build = Annotated[Path, typer.Option(help="The build folder.")]
 Chat = Annotated[bool, typer.Option(help="Ask through the checkpoint's chat template, thinking off.")]
 
 
@@ -30,7 +30,7 @@ def build_prompts(
     tokenizer: Annotated[str, typer.Option(help="llama-3.2, or a tokenizer file.")] = "llama-3.2",
     filler: Annotated[
         Path | None,
-        typer.Option(help="Running text: RULER's essays [default: English documents of --build]."),
+        typer.Option(help="Running text: RULER's essays (default: English documents of --build)."),
     ] = None,
     qa_1: Annotated[
         str | None, typer.Option("--qa-1", help="SQuAD 2.0 file; or JSON lines with passages.")
@@ -41,9 +41,9 @@ def build_prompts(
     chat: Annotated[
         Path | None, typer.Option(help="Checkpoint whose chat template's tokens count in the length.")
     ] = None,
-    build: Build = Path("build"),
+    build: Build = BUILD,
     profile: Annotated[str, typer.Option(help="Whose documents are the running text.")] = "sample",
-    out: Annotated[Path | None, typer.Option(help="Folder [default: <build>/<profile>/ruler].")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder (default: <build>/<profile>/ruler).")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
     as_json: Json = False,
 ) -> None:
@@ -51,11 +51,9 @@ def build_prompts(
 
     Example: smoleval ruler build --length 32k,64k --tasks all --count 100
     """
-    import json
-
-    from smoldata.console import say, table
-    from smoleval.ruler import build as builder
-    from smoleval.ruler.tasks import length_name, parse_length, parse_tasks
+    from smoleval.ruler.build import Spec
+    from smoleval.ruler.build import build as write
+    from smoleval.ruler.tasks import parse_length, parse_tasks
 
     wanted, lengths = parse_tasks(tasks), [parse_length(one) for one in length.split(",")]
     extra = 0
@@ -64,26 +62,18 @@ def build_prompts(
 
         extra = template_tokens(chat)
     sets = tuple((name, path) for name, path in (("squad", qa_1), ("hotpotqa", qa_2)) if path)
-    folder = out or build / profile / "ruler"
-    manifests = [
-        builder.build(
-            builder.Spec(
-                one,
-                count,
-                seed,
-                tokenizer,
-                str(filler or ""),
-                sets,
-                str(build),
-                profile,
-                template_tokens=extra,
-            ),
-            wanted,
-            folder,
-            workers,
-        )
-        for one in lengths
-    ]
+    folder, text = out or build / profile / "ruler", str(filler or "")
+    common = (count, seed, tokenizer, text, sets, str(build), profile, extra)
+    manifests = [write(Spec(one, *common), wanted, folder, workers) for one in lengths]
+    _show_manifests(manifests, folder, as_json=as_json)
+
+
+def _show_manifests(manifests: "Sequence[dict[str, Any]]", folder: Path, *, as_json: bool) -> None:
+    import json
+
+    from smoldata.console import say, table
+    from smoleval.ruler.tasks import length_name
+
     if as_json:
         print(json.dumps(manifests, indent=2))
         return
@@ -108,13 +98,13 @@ def run_checkpoint(
         list[Path], typer.Option(help="A folder of prompts, such as build/sample/ruler/4k; again for more.")
     ],
     chat: Chat = False,
-    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
-    precision: Annotated[str, typer.Option(help="float32 or bfloat16 [default: bfloat16 on cuda].")] = "",
+    device: Device = "auto",
+    precision: Annotated[
+        str, typer.Option(help="float32, bfloat16 or float16 (default: bfloat16 on cuda).")
+    ] = "",
     tokenizer: Annotated[str, typer.Option(help="The prompts' tokenizer file, if it is not shipped.")] = "",
-    build: Build = Path("build"),
-    out: Annotated[
-        Path | None, typer.Option(help="Folder of scores [default: scores/ of the profile].")
-    ] = None,
+    build: Build = BUILD,
+    out: Out = None,
     as_json: Json = False,
 ) -> None:
     """Let a checkpoint answer RULER prompts, and score it; what is answered already is kept.
@@ -125,19 +115,14 @@ def run_checkpoint(
     from smoltrain.cli import need_torch
 
     need_torch()
-    import torch
-
-    from smoldata.errors import InputError
     from smoleval.cli import newest_checkpoint
+    from smoleval.engine import device_of, dtype_of
     from smoleval.ruler.generate import Running, run
     from smoleval.ruler.score import read_manifest
     from smoleval.scores import save_scores, scores_folder
 
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    precision = precision or ("bfloat16" if device.startswith("cuda") else "float32")
-    if precision not in ("float32", "bfloat16"):
-        raise InputError(f"--precision {precision}: give float32 or bfloat16")
+    device = device_of(device)
+    precision = dtype_of(precision or "auto", device)
     folder = newest_checkpoint(checkpoint)
     found: list[Score] = []
     for prompts in data:
@@ -155,10 +140,8 @@ def score_files(
     predictions: Annotated[Path, typer.Option(help="Folder of <task>.jsonl with index and pred.")],
     engine: Annotated[str, typer.Option(help="Program and version that made them, such as 'vllm 0.9.1'.")],
     chat: Chat = False,
-    build: Build = Path("build"),
-    out: Annotated[
-        Path | None, typer.Option(help="Folder of scores [default: scores/ of the profile].")
-    ] = None,
+    build: Build = BUILD,
+    out: Out = None,
     as_json: Json = False,
 ) -> None:
     """Score predictions that another program made of the prompts.

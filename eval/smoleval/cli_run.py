@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from smoldata.errors import EXIT_FAILED
+from smoleval.cli_options import BUILD, Build, Checkpoint, Device, Dtype, Json, Limit, Out, Tasks, Tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,28 +18,19 @@ ProfileName = Literal["hub", "packaged", "fixture", "generated", "offline"]
 
 
 def run_tasks_command(
-    checkpoint: Annotated[
-        Path | None,
-        typer.Argument(
-            help="A checkpoint in Hugging Face form, or a run [default: the newest run of --build]."
-        ),
-    ] = None,
-    tasks: Annotated[
-        str, typer.Option(help="Suites, names or patterns, such as base or mmlu_cf,belebele_*.")
-    ] = "base",
+    checkpoint: Checkpoint = None,
+    tasks: Tasks = "base",
     profile: Annotated[
         ProfileName,
         typer.Option(help="Rows: the hub's, real ones in packages, fixtures, or what is offline."),
     ] = "hub",
-    limit: Annotated[int | None, typer.Option(min=1, help="At most this many items of each subset.")] = None,
+    limit: Limit = None,
     modes: Annotated[str | None, typer.Option(help="think, no_think, or both, for instruct tasks.")] = None,
-    build: Annotated[Path, typer.Option(help="Build folder.")] = Path("build"),
-    out: Annotated[
-        Path | None, typer.Option(help="Folder of scores [default: scores/ of the build's profile].")
-    ] = None,
-    tokenizer: Annotated[Path | None, typer.Option(help="Tokenizer [default: the checkpoint's].")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or auto.")] = "auto",
+    build: Build = BUILD,
+    out: Out = None,
+    tokenizer: Tokenizer = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
     max_length: Annotated[int | None, typer.Option(min=2, help="Longest input in tokens.")] = None,
     max_new_tokens: Annotated[
         int | None, typer.Option(min=1, help="Bound on generated tokens, under the tasks' own.")
@@ -47,9 +39,9 @@ def run_tasks_command(
     seed: Annotated[int, typer.Option(help="For sampled answers.")] = 0,
     prompts: Annotated[
         Path | None,
-        typer.Option(help="RULER: the folder of `smoleval ruler build` [default: prompts are made]."),
+        typer.Option(help="RULER: the folder of `smoleval ruler build` (default: prompts are made)."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Score a checkpoint on tasks with lighteval; what is scored already is not run again.
 
@@ -61,7 +53,7 @@ def run_tasks_command(
     from smoltrain.run import newest_run
 
     need_torch()
-    _need_lighteval()
+    need_lighteval()
     settings = Settings(
         profile=profile,
         limit=limit,
@@ -80,7 +72,8 @@ def run_tasks_command(
     _show(scores, as_json=as_json)
 
 
-def _need_lighteval() -> None:
+def need_lighteval() -> None:
+    """Raise :class:`InputError` where lighteval is not installed."""
     from importlib.util import find_spec
 
     from smoldata.errors import InputError
