@@ -3,8 +3,6 @@
 import json
 import subprocess
 import sys
-import time
-import urllib.error
 import urllib.request
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tests.train.post.servers import unused_port, wait_for
 
 from smoldata.errors import InputError
 from smoltrain.post.data import build_rows
@@ -91,15 +90,16 @@ def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.system
-def test_the_server_answers_with_tool_calls(parrot: Path, unused_port: int, tmp_path: Path) -> None:
+def test_the_server_answers_with_tool_calls(parrot: Path, tmp_path: Path) -> None:
+    port = unused_port()
     """`transformers serve` on the checkpoint: tool calls parsed; and it is a teacher that can be asked."""
-    program = serve_command(parrot, "127.0.0.1", unused_port, thinks=False)
+    program = serve_command(parrot, "127.0.0.1", port, thinks=False)
     assert program[0] == sys.executable
     with subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         try:
-            _wait(server, f"http://127.0.0.1:{unused_port}/health")
-            answer = _ask(unused_port, parrot)
-            teacher = Teacher(f"http://127.0.0.1:{unused_port}/v1", str(parrot), max_tokens=16)
+            wait_for(server, f"http://127.0.0.1:{port}/health")
+            answer = _ask(port, parrot)
+            teacher = Teacher(f"http://127.0.0.1:{port}/v1", str(parrot), max_tokens=16)
             asked = ask_all([Prompt("go", "Go")], teacher, tmp_path, Limits(at_once=1))
         finally:
             server.terminate()
@@ -110,26 +110,6 @@ def test_the_server_answers_with_tool_calls(parrot: Path, unused_port: int, tmp_
     call = message["tool_calls"][0]["function"]
     assert call["name"] == "f"
     assert json.loads(call["arguments"]) == {"x": 1}
-
-
-@pytest.fixture
-def unused_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _wait(server: subprocess.Popen[bytes], url: str) -> None:
-    """Ask until the server is there; the test's own limit is what ends a wait in vain."""
-    while server.poll() is None:
-        try:
-            with urllib.request.urlopen(url, timeout=60):  # noqa: S310 - our own server
-                return
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            time.sleep(0.2)
-    raise AssertionError(f"the server ended with {server.returncode}")
 
 
 def _ask(port: int, model: Path) -> dict[str, Any]:

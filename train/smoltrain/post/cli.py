@@ -6,20 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from smoltrain.post.asking import (
-    LOSSES,
-    BuildOption,
-    EvaluationsOption,
-    JsonOption,
-    LossOption,
-    MicroBatchOption,
-    PresetOption,
-    ProfileOption,
-    RowsOption,
-    TokenizerOption,
-    refuse_unknown,
-    validation_of,
-)
+from smoltrain.post import asking as ask
 from smoltrain.post.cluster_cli import cluster, step
 
 if TYPE_CHECKING:
@@ -35,7 +22,7 @@ post_app.command()(step)
 @post_app.command()
 def plan(
     recipe: Annotated[str, typer.Argument(help="mid, sft, apo, or a recipe file of unit: rows.")],
-    as_json: JsonOption = False,
+    as_json: ask.JsonOption = False,
 ) -> None:
     """Print the rows and tokens that a recipe takes of the published subsets; no data is needed.
 
@@ -87,42 +74,36 @@ def _sums(shares: "Sequence[Share]") -> tuple[str, str]:
 
 @post_app.command()
 def run(
-    build: BuildOption = Path("build"),
+    build: ask.BuildOption = Path("build"),
     base: Annotated[
         Path | None, typer.Option(help="Checkpoint to start from [default: the newest of `make train`].")
     ] = None,
-    profile: ProfileOption = "sample",
-    preset: PresetOption = "tiny",
+    profile: ask.ProfileOption = "sample",
+    preset: ask.PresetOption = "tiny",
     steps: Annotated[int | None, typer.Option(min=2, help="Steps of every phase, not the preset's.")] = None,
-    rows: RowsOption = None,
-    tokenizer: TokenizerOption = None,
-    loss: LossOption = "apo_zero",
-    micro_batch: MicroBatchOption = 1,
+    rows: ask.RowsOption = None,
+    tokenizer: ask.TokenizerOption = None,
+    loss: ask.LossOption = "apo_zero",
+    micro_batch: ask.MicroBatchOption = 1,
     lora: Annotated[int | None, typer.Option(min=1, help="Rank of LoRA adapters [default: none].")] = None,
     qlora: Annotated[bool, typer.Option("--qlora", help="With --lora: the base in 4 bits (CUDA).")] = False,
-    evaluations: EvaluationsOption = None,
+    evaluations: ask.EvaluationsOption = None,
     ruler: Annotated[
         str | None, typer.Option(help="RULER after each step at this length, such as 32k (needs smoleval).")
     ] = None,
     ruler_count: Annotated[int, typer.Option(min=1, help="Prompts a task.")] = 20,
     ruler_tasks: Annotated[str, typer.Option(help="RULER's tasks with commas, or all.")] = "all",
-    as_json: JsonOption = False,
+    as_json: ask.JsonOption = False,
 ) -> None:
     """Mid-train, fine-tune, optimize preferences and merge; go on where an earlier run stopped.
 
     Example: smoltrain post run --build build
     """
     import json
-    import warnings
 
     from smoldata.console import say
-    from smoltrain.cli import need_torch
 
-    refuse_unknown("profile", profile, ("sample", "hub"))
-    refuse_unknown("loss", loss, LOSSES)
-    need_torch()
-    # TRL and transformers warn of each other's names, which we can't act on.
-    warnings.filterwarnings("ignore", category=FutureWarning)
+    ask.make_ready(profile, loss)
     from smoltrain.post.adapters import Adapter
     from smoltrain.post.pipeline import Asked, newest_base, posttrain
     from smoltrain.post.ruler import Ruler
@@ -136,9 +117,9 @@ def run(
         steps=steps,
         rows=rows,
         tokenizer=tokenizer,
-        loss=LOSSES[loss],
+        loss=ask.LOSSES[loss],
         adapter=Adapter(lora, 2 * lora, four_bits=qlora) if lora else None,
-        validation=validation_of(profile),
+        validation=ask.validation_of(profile),
         micro_batch=micro_batch,
         ruler=Ruler(ruler, ruler_count, ruler_tasks) if ruler else None,
     )
@@ -224,7 +205,7 @@ def traces(
     from smoltrain.post.trace_sets import make_traces, prompts_of
     from smoltrain.post.traces import Limits, Teacher
 
-    refuse_unknown("style", style, ("native", "two-turns"))
+    ask.refuse_unknown("style", style, ("native", "two-turns"))
     teacher = Teacher(
         url,
         model,
@@ -246,7 +227,7 @@ ModelOption = Annotated[
 
 @post_app.command()
 def chat(
-    build: BuildOption = Path("build"),
+    build: ask.BuildOption = Path("build"),
     model: ModelOption = None,
     thinking: Annotated[bool, typer.Option("--think/--no-think", help="The mode to begin in.")] = True,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest reply.")] = 256,
@@ -269,7 +250,7 @@ def chat(
 
 @post_app.command()
 def serve(
-    build: BuildOption = Path("build"),
+    build: ask.BuildOption = Path("build"),
     model: ModelOption = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "localhost",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,

@@ -5,19 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from smoltrain.post.asking import (
-    LOSSES,
-    EvaluationsOption,
-    JsonOption,
-    LossOption,
-    MicroBatchOption,
-    PresetOption,
-    ProfileOption,
-    RowsOption,
-    TokenizerOption,
-    refuse_unknown,
-    validation_of,
-)
+from smoltrain.post import asking as ask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +25,7 @@ def cluster(
         int | None, typer.Option(min=1, help="Nodes of each phase [default: the published 8, 8, 2].")
     ] = None,
     gpus_per_node: Annotated[int, typer.Option(min=1, help="GPUs of a node.")] = 8,
-    micro_batch: MicroBatchOption = 1,
+    micro_batch: ask.MicroBatchOption = 1,
     gpu_memory: Annotated[float, typer.Option(min=1, help="GB of a GPU.")] = 80,
     utilization: Annotated[
         float, typer.Option(min=0.01, max=1, help="Part of the peak that is reached.")
@@ -47,8 +35,8 @@ def cluster(
         "build"
     ),
     profile: Annotated[str, typer.Option(help="hub (the published dataset) or sample.")] = "hub",
-    loss: LossOption = "apo_zero",
-    as_json: JsonOption = False,
+    loss: ask.LossOption = "apo_zero",
+    as_json: ask.JsonOption = False,
 ) -> None:
     """Say what a cluster needs for each phase (a dry run), and write its job scripts.
 
@@ -63,9 +51,9 @@ def cluster(
     from smoltrain.post.cluster import facts, write_cluster
     from smoltrain.post.phases import PRESETS, phase_named
 
-    refuse_unknown("preset", preset, PRESETS)
-    refuse_unknown("size", size, SIZES)
-    refuse_unknown("loss", loss, LOSSES)
+    ask.refuse_unknown("preset", preset, PRESETS)
+    ask.refuse_unknown("size", size, SIZES)
+    ask.refuse_unknown("loss", loss, ask.LOSSES)
     budgets = []
     for name, published in NODES.items():
         machines = Machines(
@@ -131,29 +119,21 @@ def step(
     which: Annotated[str, typer.Argument(help=f"{', '.join(STEPS)}.")],
     base: Annotated[Path, typer.Option(help="Checkpoint that the run starts from.")],
     build: Annotated[Path, typer.Option(help="The build folder, which all processes see.")] = Path("build"),
-    profile: ProfileOption = "sample",
-    preset: PresetOption = "tiny",
+    profile: ask.ProfileOption = "sample",
+    preset: ask.PresetOption = "tiny",
     steps: Annotated[int | None, typer.Option(min=2, help="Steps of the phase, not the preset's.")] = None,
-    rows: RowsOption = None,
-    tokenizer: TokenizerOption = None,
-    loss: LossOption = "apo_zero",
-    micro_batch: MicroBatchOption = 1,
-    evaluations: EvaluationsOption = None,
+    rows: ask.RowsOption = None,
+    tokenizer: ask.TokenizerOption = None,
+    loss: ask.LossOption = "apo_zero",
+    micro_batch: ask.MicroBatchOption = 1,
+    evaluations: ask.EvaluationsOption = None,
 ) -> None:
     """Do one step of `smoltrain post run`, in its folders: also as one of many, under `accelerate launch`.
 
     Example: accelerate launch --config_file fsdp2.yaml -m smoltrain post step sft --base checkpoint
     """
-    import warnings
-
-    from smoltrain.cli import need_torch
-
-    refuse_unknown("step", which, STEPS)
-    refuse_unknown("loss", loss, LOSSES)
-    refuse_unknown("profile", profile, ("sample", "hub"))
-    need_torch()
-    # TRL and transformers warn of each other's names, which we can't act on.
-    warnings.filterwarnings("ignore", category=FutureWarning)
+    ask.refuse_unknown("step", which, STEPS)
+    ask.make_ready(profile, loss)
     from smoltrain.post.pipeline import Asked, one_step
 
     asked = Asked(
@@ -165,8 +145,8 @@ def step(
         steps=steps,
         rows=rows,
         tokenizer=tokenizer,
-        loss=LOSSES[loss],
-        validation=validation_of(profile),
+        loss=ask.LOSSES[loss],
+        validation=ask.validation_of(profile),
         micro_batch=micro_batch,
     )
     one_step(asked, which)
