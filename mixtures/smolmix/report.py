@@ -45,7 +45,9 @@ def render(found: Sequence[Part]) -> str:
         "content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">\n"
         '<link rel="icon" href="data:,">\n'
         f"<title>Mixtures</title>\n<style>\n{css}</style>\n</head>\n<body>\n"
-        '<a class="skip" href="#main">Skip to the numbers</a>\n<header><h1>Mixtures</h1></header>\n'
+        '<a class="skip" href="#main">Skip to the numbers</a>\n<header><h1>Mixtures</h1>\n'
+        "<p>What a model is trained on: a section for each curriculum (stages that follow each other), "
+        "then the data. Any number here can be asked for in SQL: <code>make sql</code>.</p></header>\n"
         f'<nav aria-label="Sections"><ul>{links}</ul></nav>\n<main id="main">{empty}{sections}</main>\n'
         "</body>\n</html>\n"
     )

@@ -15,9 +15,9 @@ from typing import Any
 
 from smolmix.catalog_rows import read_plan
 from smolmix.contamination import HEADS, Exposure, profile_exposures, shown
-from smolmix.report_figures import bars, ribbons, short
+from smolmix.report_figures import bars, colours_of, ribbons, short
 from smolmix.report_flow import Flow, flow_picture
-from smolmix.report_html import as_decimal, as_figure, as_float, as_percent, as_table
+from smolmix.report_html import as_decimal, as_details, as_figure, as_float, as_percent, as_table
 
 _SVG = re.compile(r"<svg.*?</svg>", re.DOTALL)
 _SEVERITIES = ("error", "warning", "info")
@@ -90,7 +90,7 @@ def section(one: Curriculum, number: int) -> str:
         _reconciliation(one),
         _passes(one, number),
         _contamination(one),
-        *(_sources(plan) for plan in one.plans),
+        *(_sources(plan, opened=plan is one.plans[-1]) for plan in one.plans),
         *(_findings(plan) for plan in one.plans),
         _locks(one),
         "</section>\n",
@@ -119,6 +119,15 @@ def _shares(plan: dict[str, Any]) -> dict[str, Fraction]:
     return dict(shares)
 
 
+def _colours(one: Curriculum) -> dict[str, str]:
+    """Return a colour a group, the same in all pictures; a domain has the colour of its first group."""
+    sources = [source for plan in one.plans for source in plan["sources"]]
+    colours = colours_of(source["group"] for source in sources)
+    for group, domain in sorted((source["group"], source["domain"]) for source in sources):
+        colours.setdefault(domain, colours[group])
+    return colours
+
+
 def _mixture(one: Curriculum, number: int) -> str:
     shares = [_shares(plan) for plan in one.plans]
     stages = [
@@ -130,7 +139,7 @@ def _mixture(one: Curriculum, number: int) -> str:
     rows = [[group, *(as_percent(here.get(group)) for here in shares)] for group in groups]
     rows.append(["tokens", *(f"{plan['tokens']:,}" for plan in one.plans)])
     heads = ["group", *(plan["name"] for plan in one.plans)]
-    return as_figure(ribbons(f"ribbons-{number}", title, stages), title) + as_table(
+    return as_figure(ribbons(f"ribbons-{number}", title, stages, _colours(one)), title) + as_table(
         f"{title}: the numbers", heads, rows, set(heads[1:])
     )
 
@@ -156,10 +165,8 @@ def _flow(one: Curriculum, number: int) -> str:
         for (domain, source), seen in sorted(tokens.items())
     ]
     table = as_table(title, heads, rows, set(heads[2:]))
-    return (
-        as_figure(flow_picture(f"flow-{number}", title, _flows(one)), title)
-        + f"<details><summary>{title}: the numbers</summary>{table}</details>"
-    )
+    picture = flow_picture(f"flow-{number}", title, _flows(one), colours=_colours(one))
+    return as_figure(picture, title) + as_details(f"{title}: the numbers", table)
 
 
 def figures(one: Curriculum, number: int = 0) -> dict[str, str]:
@@ -228,10 +235,8 @@ def _passes(one: Curriculum, number: int) -> str:
     ]
     picture = bars(f"passes-{number}", title, "passes", series)
     table = as_table(title, heads, rows, set(heads[1:]))
-    return (
-        as_figure(picture, f"{title} (the {len(most)} with the most)")
-        + f"<details><summary>{title}: the numbers</summary>{table}</details>"
-    )
+    figure = as_figure(picture, f"{title} (the {len(most)} with the most)")
+    return figure + as_details(f"{title}: the numbers", table)
 
 
 def _total_text(exact: dict[str, dict[str, Fraction | None]], name: str) -> str:
@@ -248,7 +253,7 @@ def _passes_text(values: dict[str, Fraction | None], name: str) -> str:
     return "unknown" if passes is None else as_decimal(passes)
 
 
-def _sources(plan: dict[str, Any]) -> str:
+def _sources(plan: dict[str, Any], *, opened: bool) -> str:
     numbers = ["percent", "published", "windows", "tokens", "passes", "shards"]
     heads = ["source", "domain", "status", "weight", *numbers]
     ordered = sorted(plan["sources"], key=lambda one: (-one["windows"], one["name"]))
@@ -268,7 +273,9 @@ def _sources(plan: dict[str, Any]) -> str:
         for one in ordered
     ]
     budget = f"<p>{escape(plan['name'])}: {escape(plan['budget']['why'])}.</p>"
-    return budget + as_table(f"{plan['name']}: sources", heads, rows, set(numbers))
+    title = f"{plan['name']}: sources"
+    table = as_table(title, heads, rows, set(numbers))
+    return budget + as_details(f"{title} ({len(rows)})", table, opened=opened)
 
 
 def _findings(plan: dict[str, Any]) -> str:
@@ -289,8 +296,7 @@ def _findings(plan: dict[str, Any]) -> str:
     table = as_table(
         f"{plan['name']}: findings", ["severity", "code", "source", "what", "what to do"], rows, set()
     )
-    opened = " open" if rows[0][0] == "error" else ""
-    return f"<details{opened}><summary>{escape(plan['name'])}: findings ({counts})</summary>{table}</details>"
+    return as_details(f"{plan['name']}: findings ({counts})", table, opened=rows[0][0] == "error")
 
 
 def _contamination(one: Curriculum) -> str:

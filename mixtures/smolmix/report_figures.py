@@ -4,21 +4,32 @@ pygal draws, in the house's settings (:mod:`smoldata.statistics.pictures`): the 
 bytes, and the page needs no network. Cost: about 20 ms a picture.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from smoldata.statistics.pictures import options, svg
+from smoldata.statistics.pictures import PALETTE, options, svg
 
 
-def ribbons(identifier: str, title: str, stages: Sequence[tuple[str, int, Mapping[str, float]]]) -> str:
+def colours_of(names: Iterable[str]) -> dict[str, str]:
+    """Return a colour for each name, in the order of their names."""
+    return {name: PALETTE[number % len(PALETTE)] for number, name in enumerate(sorted(set(names)))}
+
+
+def ribbons(
+    identifier: str,
+    title: str,
+    stages: Sequence[tuple[str, int, Mapping[str, float]]],
+    colours: Mapping[str, str] | None = None,
+) -> str:
     """Draw the mixture over tokens: ``stages`` are (name, tokens, percent by group), in order."""
     import pygal
 
     total = sum(tokens for _, tokens, _ in stages)
     groups = sorted({group for _, _, shares in stages for group in shares})
+    paint = colours or colours_of(groups)
     # pygal stacks no lines over true positions: sums are drawn over one another, the largest first, opaque.
     chart = pygal.XY(
-        **options(opacity="1", fill=True, show_dots=False, height=360),
+        **options("1", [paint[group] for group in groups[::-1]], fill=True, show_dots=False, height=360),
         x_title="tokens",
         range=(0, 100),
         xrange=(0, total),

@@ -10,8 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import escape, quoteattr
 
-from smoldata.statistics.pictures import PALETTE
-from smolmix.report_figures import short
+from smolmix.report_figures import colours_of, short
 
 WIDTH, BAR, GAP, FLOW = 960, 14, 16, 420
 _COLUMNS = (250, 520, 790)
@@ -37,14 +36,24 @@ class Node:
     label: str
 
 
-def flow_picture(identifier: str, title: str, flows: Iterable[Flow], *, most: int = 16) -> str:
-    """Return the picture; the ``most`` largest sources have a bar each, the others one a domain."""
+def flow_picture(
+    identifier: str,
+    title: str,
+    flows: Iterable[Flow],
+    *,
+    most: int = 16,
+    colours: Mapping[str, str] | None = None,
+) -> str:
+    """Return the picture; the ``most`` largest sources have a bar each, the others one a domain.
+
+    ``colours`` are those of the domains (None: the house's, by name).
+    """
     merged = _merge([flow for flow in flows if flow.tokens], most)
     total = sum(flow.tokens for flow in merged)
     if not total:
         return ""
     domains = sorted({flow.domain for flow in merged})
-    colours = {domain: PALETTE[number % len(PALETTE)] for number, domain in enumerate(domains)}
+    colours = colours or colours_of(domains)
     stages = list(dict.fromkeys(flow.stage for flow in merged))
     sums: dict[tuple[str, str], int] = defaultdict(int)
     for flow in merged:
@@ -63,7 +72,7 @@ def flow_picture(identifier: str, title: str, flows: Iterable[Flow], *, most: in
     ]
     bands = _bands(columns[0], columns[1], 0, first, total, colours)
     bands += _bands(columns[1], columns[2], 1, second, total, colours)
-    paint = {source: colours[domain] for domain, source in ordered} | colours
+    paint = {**{source: colours[domain] for domain, source in ordered}, **colours}
     bars = [
         _bar(column, node, paint.get(name)) for column in range(3) for name, node in columns[column].items()
     ]

@@ -22,8 +22,14 @@ class Drawn:
 
 
 def as_figure(svg: str, caption: str) -> str:
-    """Return a picture with its caption."""
-    return f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>\n"
+    """Return a picture with its caption; where the page is narrow it can be scrolled by keyboard."""
+    region = f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(caption)}: picture">'
+    return f"<figure>{region}{svg}</div><figcaption>{escape(caption)}</figcaption></figure>\n"
+
+
+def as_details(summary: str, html: str, *, opened: bool = False) -> str:
+    """Return a part of the page that its reader opens."""
+    return f"<details{' open' if opened else ''}><summary>{escape(summary)}</summary>{html}</details>"
 
 
 def as_table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]], right: set[str]) -> str:

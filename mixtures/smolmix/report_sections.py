@@ -14,7 +14,7 @@ from typing import Final
 
 from smoldata.registry import Registry
 from smolmix import report_compression, report_documents
-from smolmix.report_html import Drawn, as_figure
+from smolmix.report_html import Drawn, as_details, as_figure
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +67,7 @@ def parts_of(build: Path, registry: Registry) -> list[Part]:
 
 def _html(anchor: str, title: str, pictures: list[Drawn]) -> str:
     body = "".join(
-        f"{as_figure(one.svg, one.title)}<details><summary>{escape(one.title)}: the numbers</summary>"
-        f"{one.table}</details>"
-        for one in pictures
+        as_figure(one.svg, one.title) + as_details(f"{one.title}: the numbers", one.table) for one in pictures
     )
     name = escape(anchor)
     return f'<section aria-labelledby="{name}">\n<h2 id="{name}">{escape(title)}</h2>\n{body}</section>\n'

@@ -309,7 +309,7 @@ def test_everything_is_reached_by_keyboard_and_nothing_is_requested(page: Path) 
     found = re.search(r"<title>(\[.*?\])</title>", browse(walked, "--dump-dom").stdout)
     assert found
     stops, reached, pictures, requests = json.loads(found[1])
-    links, tables, details = (text.count(tag) for tag in ("<a ", "<table>", "<details"))
-    assert stops == reached == links + tables + details
+    links, tables, figures, details = (text.count(tag) for tag in ("<a ", "<table>", "<figure>", "<details"))
+    assert stops == reached == links + tables + figures + details
     assert pictures == 5
     assert requests == 0

@@ -16,7 +16,7 @@ _RANDOM: Final = re.compile(r"chart-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _REMOVED: Final = re.compile(r"<\?xml.*?\?>|<!--.*?-->|<script.*?</script>|<script[^>]*/>", re.DOTALL)
 
 
-def options(opacity: str = ".85", **more: Any) -> dict[str, Any]:
+def options(opacity: str = ".85", colours: Sequence[str] = PALETTE, **more: Any) -> dict[str, Any]:
     """Return pygal's settings of the house."""
     from pygal.style import Style
 
@@ -27,7 +27,7 @@ def options(opacity: str = ".85", **more: Any) -> dict[str, Any]:
         foreground_strong="currentColor",
         foreground_subtle="currentColor",
         font_family="system-ui, sans-serif",
-        colors=PALETTE,
+        colors=tuple(colours),
         opacity=opacity,
         label_font_size=11,
         major_label_font_size=11,
