@@ -352,6 +352,7 @@ def publish(job: Job) -> None:
         job.code_version,
         _gathers(job),
         job.source.duplicate_ids,
+        [raw.address for raw in job.inputs],
     )
     write_statistics(job.folder)
     shutil.rmtree(job.staging)

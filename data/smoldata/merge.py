@@ -65,11 +65,12 @@ def merge(
     code_version: str,
     gathers: Sequence[Gather] = (),
     duplicate_ids: identifiers.DuplicateIds = "error",
+    files: Sequence[str] = (),
 ) -> None:
     """Publish the staged files of a source.
 
-    Raises :class:`SourceError` when it has no document, or an identifier twice (``duplicate_ids``); what was
-    published before stays then.
+    Raises :class:`SourceError` when it has no document, naming the raw ``files``, or an identifier twice
+    (``duplicate_ids``); what was published before stays then.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -79,7 +80,7 @@ def merge(
     paths = [staging / f"{rank:05d}.parquet" for rank in range(tasks)]
     counts = [json.loads(counts_path(path).read_bytes()) for path in paths]
     if not sum(count["kept"] for count in counts):
-        raise SourceError(_no_document(source, counts))
+        raise SourceError(_no_document(source, counts, files))
     keys = identifiers.settle(_without_copies(paths), duplicate_ids, source)
     (folder / MANIFEST).unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
@@ -116,15 +117,17 @@ def merge(
         pq.write_table(pa.Table.from_pylist(rows, schema=DOCUMENT_MANIFEST_SCHEMA), temporary)
 
 
-def _no_document(source: str, counts: list[dict[str, Any]]) -> str:
+def _no_document(source: str, counts: list[dict[str, Any]], files: Sequence[str]) -> str:
     reasons: dict[str, int] = {}
     for count in counts:
         for reason, number in count["dropped"].items():
             reasons[reason] = reasons.get(reason, 0) + number
     listed = ", ".join(f"{number:,} {reason}" for reason, number in sorted(reasons.items())) or "none"
+    shown = ", ".join(files[:3]) + (f" and {len(files) - 3} more" if len(files) > 3 else "")  # noqa: PLR2004
+    read = sum(count["read"] for count in counts)
     return (
-        f"{source} has no document: {sum(count['read'] for count in counts):,} rows read, dropped: {listed}; "
-        "check the columns of the source in the registry"
+        f"{source} has no document: {read:,} rows read{f' in {shown}' if shown else ''}, dropped: {listed}; "
+        + ("check its columns and what the recipe drops" if read else "the files hold no row")
     )
 
 

@@ -19,10 +19,18 @@ _JSON_SUFFIXES = (".jsonl", ".json", ".ndjson")
 def read_lines(path: str) -> Iterator[bytes]:
     """Yield lines with their line ends, so that a cut last row can be told.
 
-    Raises :class:`SourceError` for an empty, cut or damaged file and an unknown format.
+    Raises :class:`SourceError` for an unknown format, or an empty, cut or damaged file (and how far it got).
     """
     left: list[bytes] = []
-    for block in _blocks(path):
+    whole = 0
+    blocks = _blocks(path)
+    while True:
+        try:
+            block = next(blocks, None)
+        except SourceError as error:
+            raise SourceError(f"{error} (row {whole:,} or after)" if whole else str(error)) from error
+        if block is None:
+            break
         lines = block.split(b"\n")
         if len(lines) == 1:
             left.append(block)
@@ -31,6 +39,7 @@ def read_lines(path: str) -> Iterator[bytes]:
         for line in lines[1:-1]:
             yield line + b"\n"
         left = [lines[-1]] if lines[-1] else []
+        whole += len(lines) - 1
     if left:
         yield b"".join(left)
 
@@ -79,7 +88,7 @@ def _new_zstd() -> Any:
 def _decompressed(file: IO[bytes], path: str, new: Any) -> Iterator[bytes]:
     """Decompress member after member; a member that does not end is damage, not the end of the data."""
     decompressor, begun = new(), False
-    count = 0
+    count = held = 0
     while block := file.read(_BLOCK_BYTES):
         count += len(block)
         while block:
@@ -89,6 +98,7 @@ def _decompressed(file: IO[bytes], path: str, new: Any) -> Iterator[bytes]:
             except Exception as error:  # both libraries raise errors of their own
                 raise SourceError(f"{path}: damaged near byte {count:,} ({error}); fetch it again") from error
             if out:
+                held += len(out)
                 yield out
             block = decompressor.unused_data if decompressor.eof else b""
             if decompressor.eof:
@@ -97,6 +107,8 @@ def _decompressed(file: IO[bytes], path: str, new: Any) -> Iterator[bytes]:
                 block = block.lstrip(b"\0")
     if begun or not count:
         raise SourceError(f"{path}: cut short: the compressed data ends inside a frame; fetch it again")
+    if not held:
+        raise SourceError(f"{path}: the file is empty (0 bytes when decompressed); fetch it again")
 
 
 def open_file(path: str) -> AbstractContextManager[IO[bytes]]:

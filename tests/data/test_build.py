@@ -189,7 +189,7 @@ def test_a_source_without_documents_says_why(tmp_path: Path) -> None:
     raw = tmp_path / "raw"
     write_rows(raw / "a.jsonl", [{"text": "", "id": "1"}, {"text": "short", "id": "2"}], "jsonl")
     with pytest.raises(
-        SourceError, match=r"mine has no document: 2 rows read, dropped: 1 empty_text, 1 too_short"
+        SourceError, match=r"2 rows read in .*a.jsonl, dropped: 1 empty_text, 1 too_short; check its"
     ):
         build(raw, tmp_path / "out")
     assert not folder(tmp_path / "out").exists()

@@ -63,6 +63,22 @@ def test_a_cut_file_is_an_error(tmp_path: Path, suffix: str, part: float) -> Non
         read(path)
 
 
+@pytest.mark.parametrize("suffix", ["jsonl.gz", "jsonl.zst"])
+def test_damage_says_how_many_rows_were_whole(tmp_path: Path, suffix: str) -> None:
+    lines = [
+        json.dumps({"text": f"{at} {text}"}).encode() + b"\n" for at, text in enumerate(real_texts(40) * 3)
+    ]
+    half = len(lines) // 2
+    # Two members, the second of them cut: the rows of the first are whole.
+    parts = [encode(f"a.{suffix}", b"".join(part)) for part in (lines[:half], lines[half:])]
+    (tmp_path / f"a.{suffix}").write_bytes(parts[0] + parts[1][: len(parts[1]) // 2])
+    reader = smoldata.read_documents(tmp_path / f"a.{suffix}")
+    with pytest.raises(SourceError, match=r"cut short.*\(row [0-9]+ or after\)") as caught:
+        list(reader)
+    assert str(caught.value).endswith(f"(row {reader.report.read} or after)")
+    assert reader.report.read >= half
+
+
 @pytest.mark.parametrize("suffix", ["jsonl.gz", "jsonl.zst", "parquet"])
 def test_flipped_bytes_are_an_error(tmp_path: Path, suffix: str) -> None:
     path = write(tmp_path / f"flip.{suffix}", [{"text": text} for text in real_texts(30)])
@@ -89,6 +105,10 @@ def test_an_empty_file_is_an_error(tmp_path: Path, suffix: str) -> None:
     path.write_bytes(b"")
     with pytest.raises(SourceError, match=r"none\."):
         read(path)
+    if suffix != "parquet":
+        path.write_bytes(encode(path.name, b""))
+        with pytest.raises(SourceError, match=r"the file is empty"):
+            read(path)
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "jsonl.gz", "jsonl.zst"])
