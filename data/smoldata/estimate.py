@@ -17,6 +17,7 @@ from smoldata.pipeline_types import Limit
 from smoldata.registry import Kind, Source
 
 _BYTES_PER_TOKEN = 4
+_UNKNOWN_DOCUMENT_BYTES = 10_000
 # zstd Parquet against plain text, and bytes of text a second on one core: both measured on the sample.
 _DISK_SHARE = 0.31
 _PROSE_BYTES_A_SECOND = 450_000
@@ -90,7 +91,8 @@ def has_token() -> bool:
 
 def _estimate(source: Source, limit: Limit, *, token: bool) -> SourceEstimate:
     size, basis = _text_bytes(source)
-    caps = [cap for cap in (limit.bytes, limit.tokens and limit.tokens * _BYTES_PER_TOKEN) if cap]
+    documents = limit.documents and limit.documents * _bytes_a_document(source, size)
+    caps = [cap for cap in (limit.bytes, limit.tokens and limit.tokens * _BYTES_PER_TOKEN, documents) if cap]
     if caps and (size is None or min(caps) < size):
         size, basis = min(caps), "the limit"
     speed = _PROSE_BYTES_A_SECOND if source.kind in _SLOW_KINDS else _OTHER_BYTES_A_SECOND
@@ -112,6 +114,11 @@ def _text_bytes(source: Source) -> tuple[int | None, str]:
     if size is not None and size.tokens is not None:
         return size.tokens * _BYTES_PER_TOKEN, "published tokens, 4 bytes each"
     return None, "size not published"
+
+
+def _bytes_a_document(source: Source, text_bytes: int | None) -> int:
+    documents = source.size.documents if source.size is not None else None
+    return -(-text_bytes // documents) if text_bytes and documents else _UNKNOWN_DOCUMENT_BYTES
 
 
 def _problem(source: Source, *, token: bool) -> str:

@@ -43,6 +43,17 @@ def test_a_limit_bounds_everything(shipped: Registry, tmp_path: Path) -> None:
     assert estimate_build(chosen, tmp_path, "hub", Limit(tokens=250_000)).text_bytes == 2_000_000
 
 
+def test_a_trial_of_some_documents_is_small(shipped: Registry, tmp_path: Path) -> None:
+    chosen = [shipped.source(name) for name in ("finemath-4plus", "stack-v2-Go")]
+    size = chosen[0].size
+    assert size is not None
+    assert size.documents is not None
+    known, unknown = estimate_build(chosen, tmp_path, "hub", Limit(documents=100)).sources
+    assert size.bytes is None or known.text_bytes == -(-size.bytes // size.documents) * 100
+    assert 100 * 1_000 < (known.text_bytes or 0) < 100 * 20_000
+    assert (unknown.text_bytes, unknown.basis) == (1_000_000, "the limit")
+
+
 def test_a_disk_that_is_too_small_is_said_first(shipped: Registry, tmp_path: Path) -> None:
     result = estimate_build([shipped.source("dclm")], tmp_path, "hub", Limit())
     if result.disk_bytes > result.free_bytes:
