@@ -101,7 +101,7 @@ test-slow: $(STAMPS)/cluster $(STAMPS)/eval ## run the tests that take a minute 
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 
 test-nanotron: $(STAMPS)/dev $(STAMPS)/train ## run the tests that need a nanotron checkout: NANOTRON=folder
-	@NANOTRON="$(NANOTRON)" $(BIN)/python -m pytest -m nanotron $(ARGS)
+	@NANOTRON="$(NANOTRON)" $(BIN)/python -m pytest -m nanotron --timeout 3600 $(ARGS)
 
 lint: $(STAMPS)/dev $(STAMPS)/eval ## ruff and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import fsspec
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from smoldata.errors import InputError, IntegrityError, StorageError
 from smoltrain import store
-from smoltrain.bundle import open_bundle
+from smoltrain.bundle import last_steps, open_bundle
 from smoltrain.loader import open_loader
 from smoltrain.store import RemoteStore
 
@@ -91,6 +92,75 @@ def test_a_missing_shard_is_named(
     remote.rm("/bucket/run/tokens/trial/idlelib", recursive=True)
     with pytest.raises(IntegrityError, match=r"idlelib/.*\.ds is missing"):
         list(open_loader(small_house.bundle, root=URL, cache=tmp_path))
+
+
+@pytest.fixture
+def counted(remote: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list that grows by every file that is copied out of the store."""
+    copied: list[str] = []
+    plain = type(remote).get_file
+
+    def get_file(self: fsspec.AbstractFileSystem, there: str, here: str, **options: object) -> None:
+        copied.append(there)
+        plain(self, there, here, **options)
+
+    monkeypatch.setattr(type(remote), "get_file", get_file)
+    return copied
+
+
+def test_the_last_step_of_a_shard_is_the_last_that_reads_it(small_house: "SmallHouse") -> None:
+    bundle = open_bundle(small_house.bundle)
+    places = bundle.places(np.arange(bundle.plan.windows))
+    wanted = np.full(len(bundle.shards.bytes), -1)
+    rows = bundle.shards.first_row[places.source] + places.shard
+    np.maximum.at(wanted, rows, places.index // bundle.batch_windows)
+    assert np.array_equal(last_steps(bundle), wanted)
+
+
+def test_a_bounded_cache_removes_what_is_read_no_more_and_fetches_nothing_twice(
+    small_house: "SmallHouse", counted: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "BEHIND_STEPS", 0)
+    bundle = open_bundle(small_house.bundle)
+    first = pq.read_table(small_house.bundle / "shards.parquet")["first_step"].fill_null(-1).to_numpy()
+    last = last_steps(bundle)
+    steps = range(bundle.steps)
+    sizes = bundle.shards.bytes
+    most = max(int(sizes[(first >= 0) & (first <= step) & (last >= step)].sum()) for step in steps)
+    assert most < int(sizes[first >= 0].sum()), "there is something to remove"
+    local = open_loader(small_house.bundle)
+    far = open_loader(small_house.bundle, root=URL, cache=tmp_path, cache_bytes=most)
+    for step in steps:
+        assert (far.batch(step).ids == local.batch(step).ids).all()
+        assert sum(path.stat().st_size for path in tmp_path.rglob("*.ds")) <= most
+    assert len(counted) == len(set(counted)) == int((first >= 0).sum())
+    # From the start again: what was removed is fetched again.
+    assert (far.batch(0).ids == local.batch(0).ids).all()
+
+
+def test_a_bound_that_is_too_small_is_told_once_and_the_run_goes_on(
+    small_house: "SmallHouse", counted: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    far = open_loader(small_house.bundle, root=URL, cache=tmp_path, cache_bytes=1)
+    for here, there in zip(open_loader(small_house.bundle), far, strict=True):
+        assert (here.ids == there.ids).all()
+    assert capsys.readouterr().err.count("that the cache was given; it grows") == 1
+    assert len(counted) == len(set(counted))
+
+
+def test_what_a_process_ahead_has_removed_is_fetched_again(
+    small_house: "SmallHouse", counted: list[str], tmp_path: Path
+) -> None:
+    far = open_loader(small_house.bundle, root=URL, cache=tmp_path, cache_bytes=10**9)
+    wanted = far.batch(0).ids.copy()
+    for future in far._store._fetched.values():
+        future.result()
+    for path in tmp_path.rglob("*.ds"):
+        path.unlink()
+    far._pool._open.clear()  # as if its maps had been closed for others
+    before = len(counted)
+    assert (far.batch(0).ids == wanted).all()
+    assert len(counted) > before
 
 
 class Broken:

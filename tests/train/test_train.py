@@ -113,6 +113,15 @@ def test_only_the_last_checkpoints_stay_and_they_load_in_transformers(
     assert mean_loss(model, batch, 6) < finished.first_loss - 0.3
 
 
+@pytest.mark.parametrize(("keep", "left"), [(0, [1, 2, 3]), (1, [3])])
+def test_as_many_checkpoints_stay_as_are_asked_for(
+    bundle: Bundle, tmp_path: Path, keep: int, left: list[int]
+) -> None:
+    train(bundle, replace(settings_for(bundle), steps=3, checkpoint_every=1), tmp_path / "run", keep=keep)
+    kept = checkpoint.complete(tmp_path / "run/checkpoints")
+    assert [folder.name for folder in kept] == [f"step-{steps:07d}" for steps in left]
+
+
 def test_a_finished_run_has_nothing_to_do(bundle: Bundle, finished: Result) -> None:
     before = {path: path.stat().st_mtime_ns for path in finished.run.rglob("*") if path.name != ".lock"}
     again = train(bundle, settings_for(bundle), finished.run)

@@ -92,6 +92,30 @@ class Bundle:
         return shard_path(self.folder, str(self.shards.paths[row].as_py()), self.root)
 
 
+def last_steps(bundle: Bundle) -> Ints:
+    """Return the last step of the stage that reads each shard, a row of the table each; -1: none does.
+
+    Never too early: of a shard whose last windows are replaced it may be a step that reads another one now.
+    """
+    order, last = bundle.plan.order, np.full(len(bundle.shards.bytes), -1, np.int64)
+    for number, name in enumerate(bundle.sources):
+        sequence = order.sequences.get(name)
+        if sequence is None or sequence.sizes is None or not sequence.count:
+            continue
+        rows = last[bundle.shards.first_row[number] :][: sequence.sizes.size]
+        first_pass = sequence.start // sequence.capacity
+        for pass_ in range(first_pass, (sequence.start + sequence.count - 1) // sequence.capacity + 1):
+            table = sequence.table(pass_)
+            sizes = sequence.sizes[table.shards]
+            begin = table.begins + (pass_ * sequence.capacity - sequence.start)
+            read = (sizes > 0) & (begin < sequence.count) & (begin + sizes > 0)
+            ends = np.minimum(begin + sizes, sequence.count)[read] - 1
+            rows[table.shards[read]] = order.indices_of_drawn(name, ends)
+        for index, _pass, shard, _window in order.put_in(name):
+            rows[shard] = max(rows[shard], index)
+    return np.where(last < 0, -1, last // bundle.batch_windows)
+
+
 def shard_path(folder: Path, path: str, root: Path | None) -> Path:
     """Return where a shard lies: below the bundle, or below ``root`` without the leading ``..``.
 

@@ -43,6 +43,7 @@ OutOption = Annotated[
 ]
 MicroBatchOption = Annotated[int, typer.Option(min=1, help="Windows of one forward and backward pass.")]
 CheckpointOption = Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")]
+KeepOption = Annotated[int | None, typer.Option(min=0, help="Checkpoints that stay; 0: all [default: 2].")]
 RateOption = Annotated[float | None, typer.Option(help="Peak rate [default: the size's].")]
 ScheduleOption = Annotated[
     str, typer.Option(help="scaled to the run's steps, or planned: as the bundle's nanotron file has it.")
@@ -74,6 +75,7 @@ def train(
     root: RootOption = None,
     micro_batch: MicroBatchOption = 2,
     checkpoint_every: CheckpointOption = 10,
+    keep: KeepOption = None,
     learning_rate: RateOption = None,
     schedule: ScheduleOption = "scaled",
     seed: SeedOption = 6,
@@ -90,8 +92,7 @@ def train(
 
     This is the reference trainer, not nanotron; for 8 GPUs: torchrun --nproc-per-node 8 -m smoltrain train.
 
-    Example:
-    smoltrain train --bundle build/sample/bundles/stage2-blog --steps 24
+    Example: smoltrain train --bundle build/sample/bundles/stage2-blog --steps 24
     """
     from smoltrain.bundle import open_bundle
     from smoltrain.hyperparameters import rope_theta_of, size_named
@@ -123,9 +124,9 @@ def train(
         deterministic=best.deterministic if deterministic is None else deterministic,
         heldout_every=heldout_every,
     )
-    result = run_training(opened, settings, out or default_run(opened, size), fresh=fresh, track=track)
-    if result is not None:
-        _show(result, as_json=as_json)
+    place = out or default_run(opened, size)
+    result = run_training(opened, settings, place, fresh=fresh, track=track, keep=keep)
+    _show(result, as_json=as_json)
 
 
 def default_run(bundle: "Bundle", size: str) -> Path:
@@ -157,12 +158,14 @@ def _check_steps(bundle: "Bundle", steps: int) -> None:
         )
 
 
-def _show(result: "Result", *, as_json: bool) -> None:
+def _show(result: "Result | None", *, as_json: bool) -> None:
     import json
     from dataclasses import asdict
 
     from smoldata.console import say, table
 
+    if result is None:
+        return  # a process that is not the first
     values = {**asdict(result), "run": str(result.run)}
     if as_json:
         print(json.dumps(values, indent=2))

@@ -124,24 +124,26 @@ def open_loader(
     start_step: int = 0,
     root: str | Path | None = None,
     cache: str | Path | None = None,
+    cache_bytes: int | None = None,
 ) -> Loader:
     """Open a bundle's batches for ``rank`` of ``world_size``, beginning at ``start_step`` of the stage.
 
     ``root`` says where the shards are, if not where the bundle's relative paths point: a folder, or a URL
-    that fsspec can open (``s3://bucket/prefix``); from a URL they are copied to ``cache`` ahead of need.
+    that fsspec can open (``s3://bucket/prefix``); from a URL they are copied to ``cache`` ahead of need, and
+    with ``cache_bytes`` those that the stage reads no more are removed where room is needed.
     Raises :class:`InputError` if ``world_size`` does not divide the global batch; a shard that is missing or
     of another size raises :class:`IntegrityError` when its first window is due.
     """
     remote = str(root) if "://" in str(root) else None
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle, None if remote else root)
-    store = None if remote is None else _remote_store(opened, remote, cache)
+    store = None if remote is None else _remote_store(opened, remote, cache, cache_bytes)
     return Loader(opened, rank=rank, world_size=world_size, start_step=start_step, store=store)
 
 
-def _remote_store(bundle: Bundle, url: str, cache: str | Path | None) -> RemoteStore:
+def _remote_store(bundle: Bundle, url: str, cache: str | Path | None, cache_bytes: int | None) -> RemoteStore:
     if cache is None:
         raise InputError(f"shards at {url} need a folder of this machine to be copied to; give it as `cache`")
-    return RemoteStore(bundle, url, Path(cache))
+    return RemoteStore(bundle, url, Path(cache), cache_bytes=cache_bytes)
 
 
 def _check(bundle: Bundle, rank: int, world_size: int, start_step: int) -> None:

@@ -4,13 +4,17 @@ A remote shard is copied whole to the cache under a temporary name, compared wit
 the bundle, and renamed; from then on it is a local file. At each step the shards that the bundle's timetable
 (``first_step``) needs within the next steps are fetched in the background, the step's own are waited for.
 Several processes may share a cache. A store that fails is asked again, after longer and longer waits: a
-training run does not end with a broken connection. Cost: each shard crosses the network once; nothing is
-removed from the cache.
+training run does not end with a broken connection. Cost: each shard crosses the network once.
+
+Nothing is removed from the cache, unless it is given a bound: then shards that the stage reads no more are
+removed when room is needed, and no more is fetched ahead than fits. What the steps themselves need is fetched
+in any case. A shard is removed ``BEHIND_STEPS`` after its last use, for processes that are behind this one.
 """
 
 import errno
 import time
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
@@ -20,9 +24,10 @@ import numpy as np
 from smoldata.console import say
 from smoldata.errors import InputError, IntegrityError, SmolError, StorageError
 from smoldata.files import atomic_path, xxh3_128
-from smoltrain.bundle import Bundle
+from smoltrain.bundle import Bundle, last_steps
 
 LOOKAHEAD_STEPS = 200
+BEHIND_STEPS = 200
 FETCHERS = 4
 WAITS = (1.0, 4.0, 15.0, 60.0)
 """Seconds before each further attempt at a shard."""
@@ -59,8 +64,16 @@ class LocalStore:
 class RemoteStore:
     """Shards below a URL that fsspec can open, copied to a cache on this machine."""
 
-    def __init__(self, bundle: Bundle, url: str, cache: Path, lookahead_steps: int = LOOKAHEAD_STEPS) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        url: str,
+        cache: Path,
+        lookahead_steps: int = LOOKAHEAD_STEPS,
+        cache_bytes: int | None = None,
+    ) -> None:
         self._bundle, self._url, self._cache = bundle, url.rstrip("/"), cache
+        self._room = None if cache_bytes is None else Room(bundle, cache_bytes, self.path)
         self._lookahead = lookahead_steps
         self._system, self._base = _file_system(url)
         self._hashes, self._order, self._due = _timetable(bundle)
@@ -70,13 +83,28 @@ class RemoteStore:
 
     def prepare(self, step: int, rows: Iterable[int]) -> None:
         """Fetch the shards of ``rows`` now and those that the next steps open behind them."""
-        wanted = [self._fetch(row) for row in dict.fromkeys(rows)]
+        needed = list(dict.fromkeys(rows))
+        if self._room is not None:
+            self._make_room(self._room, step, needed)
+        wanted = [self._fetch(row) for row in needed]
         while self._next < len(self._order) and self._due[self._next] < step + self._lookahead:
+            row = int(self._order[self._next])
             if self._due[self._next] >= step:
-                self._fetch(int(self._order[self._next]))
+                if self._room is not None and not self._room.takes(row):
+                    break
+                self._fetch(row)
             self._next += 1
         for fetched in wanted:
             fetched.result()
+
+    def _make_room(self, room: "Room", step: int, needed: list[int]) -> None:
+        for row in needed:
+            known = self._fetched.get(row)
+            if known is not None and known.done() and not self.path(row).is_file():
+                room.drop(row)  # another process, far ahead of this one, has removed it
+                del self._fetched[row]
+        for row in room.make(step, needed):
+            self._fetched.pop(row, None)
 
     def path(self, row: int) -> Path:
         """Return the cached file of a shard."""
@@ -93,6 +121,8 @@ class RemoteStore:
             self._pool = ThreadPoolExecutor(FETCHERS, thread_name_prefix="shards")
         if row not in self._fetched:
             self._fetched[row] = self._pool.submit(self._copy, row)
+            if self._room is not None:
+                self._room.add(row)
         return self._fetched[row]
 
     def _copy(self, row: int) -> None:
@@ -131,6 +161,61 @@ class RemoteStore:
                 time.sleep(wait)
             else:
                 return
+
+
+class Room:
+    """What a bounded cache holds, and what of it the stage reads no more."""
+
+    def __init__(self, bundle: Bundle, most: int, path: Callable[[int], Path]) -> None:
+        self._sizes, self._most, self._path = bundle.shards.bytes, most, path
+        last = last_steps(bundle)
+        opened = np.flatnonzero(last >= 0)
+        self._order = opened[np.argsort(last[opened], kind="stable")]
+        self._last = last[self._order]
+        self._next = 0
+        self._held: set[int] = set()
+        self._bytes = 0
+        self._past: deque[int] = deque()
+        self._told = False
+
+    def add(self, row: int) -> None:
+        """Count a shard that is there or on its way."""
+        if row not in self._held:
+            self._held.add(row)
+            self._bytes += int(self._sizes[row])
+
+    def takes(self, row: int) -> bool:
+        """Say whether a shard still fits."""
+        return row in self._held or self._bytes + int(self._sizes[row]) <= self._most
+
+    def make(self, step: int, needed: list[int]) -> list[int]:
+        """Remove shards of the past until those that ``step`` needs fit; return the ones removed."""
+        while self._next < len(self._order) and self._last[self._next] < step - BEHIND_STEPS:
+            row = int(self._order[self._next])
+            if row in self._held or self._path(row).is_file():
+                self.add(row)
+                self._past.append(row)
+            self._next += 1
+        gone = []
+        coming = sum(int(self._sizes[row]) for row in needed if row not in self._held)
+        while self._past and self._bytes + coming > self._most:
+            row = self._past.popleft()
+            if row in self._held and row not in needed:
+                self._path(row).unlink(missing_ok=True)
+                self.drop(row)
+                gone.append(row)
+        if self._bytes + coming > self._most and not self._told:
+            self._told = True
+            say(
+                f"the shards in use at step {step} are {(self._bytes + coming) / 1e9:,.2f} GB, more than the "
+                f"{self._most / 1e9:,.2f} GB that the cache was given; it grows"
+            )
+        return gone
+
+    def drop(self, row: int) -> None:
+        """Count a shard no more."""
+        self._held.remove(row)
+        self._bytes -= int(self._sizes[row])
 
 
 def _parts(bundle: Bundle, row: int) -> list[str]:

@@ -2,6 +2,9 @@
 
 Neither is a dependency: each is imported when its name is given. Both keep runs on this machine unless they
 are told otherwise (wandb: ``WANDB_MODE=offline``). Cost: none without.
+
+A run that was killed tells the rows since its checkpoint again. That is meant: a tracker sends in the
+background, so that nobody knows which rows had arrived; told twice, none is missing.
 """
 
 from collections.abc import Iterator

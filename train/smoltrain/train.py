@@ -38,6 +38,7 @@ from smoltrain.tracking import Tracker, tracker
 
 __all__ = ["Result", "build_optimizer", "train"]
 KEEP_CHECKPOINTS = 2
+"""Checkpoints that stay, unless said otherwise: the last, and one before it should that be damaged."""
 EMBEDDING = "model.embed_tokens.weight"
 
 
@@ -57,11 +58,18 @@ class Result:
 
 
 def train(
-    bundle: Bundle, settings: Settings, out: Path, *, fresh: bool = False, track: str | None = None
+    bundle: Bundle,
+    settings: Settings,
+    out: Path,
+    *,
+    fresh: bool = False,
+    track: str | None = None,
+    keep: int | None = None,
 ) -> Result | None:
     """Train, or go on with, the run in ``out``; return its figures (None in all processes but the first).
 
-    ``fresh`` deletes an old run there first; ``track`` names a tracker. Raises :class:`TrainingError` if the
+    ``fresh`` deletes an old run there first; ``track`` names a tracker; the last ``keep`` checkpoints stay
+    (0: all). Raises :class:`TrainingError` if the
     loss is not finite, :class:`IntegrityError` if the ledger is not the plan's prefix, :class:`InputError` if
     ``out`` holds a run with other settings.
     """
@@ -79,7 +87,7 @@ def train(
         world.wait()
         started = time.monotonic()
         with tracker(track if world.first else None, out.name, facts) as tell:
-            _Trainer(bundle, settings, run, world, tell).go_on()
+            _Trainer(bundle, settings, run, world, tell, KEEP_CHECKPOINTS if keep is None else keep).go_on()
         world.wait()
         if not world.first:
             return None
@@ -121,10 +129,10 @@ class _Trainer:
     """The state of a run in memory: engine, steps done and what they consumed."""
 
     def __init__(
-        self, bundle: Bundle, settings: Settings, run: RunFolder, world: World, tell: Tracker
+        self, bundle: Bundle, settings: Settings, run: RunFolder, world: World, tell: Tracker, keep: int
     ) -> None:
         self._bundle, self._settings, self._run, self._world = bundle, settings, run, world
-        self._tell = tell
+        self._tell, self._keep = tell, keep
         self._schedule, self._first_rate = schedule_of(bundle, settings)
         self._done = 0
         self._pending: list[Places] = []
@@ -252,8 +260,8 @@ class _Trainer:
             writes=first,
         )
         self._pending.clear()
-        if first:
-            checkpoint.prune(self._run.checkpoints, KEEP_CHECKPOINTS)
+        if first and self._keep:
+            checkpoint.prune(self._run.checkpoints, self._keep)
 
 
 def compute_of(settings: Settings) -> Compute:

@@ -18,7 +18,7 @@ from smoltrain.runlog import read_log
 if TYPE_CHECKING:
     from tests.train.nanotron.conftest import Curriculum, Start
 
-pytestmark = [pytest.mark.nanotron, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.nanotron
 SHORT = ("tokens.train_steps=8", "checkpoints.checkpoint_interval=4")
 
 

@@ -25,7 +25,7 @@ from smoltrain.watch import Watch
 if TYPE_CHECKING:
     from tests.train.nanotron.conftest import Curriculum, Start
 
-pytestmark = [pytest.mark.nanotron, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.nanotron
 STEPS = 20
 
 

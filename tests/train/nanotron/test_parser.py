@@ -21,7 +21,7 @@ from smoltrain.nanotron.settings import prepare
 if TYPE_CHECKING:
     from tests.train.nanotron.conftest import Curriculum
 
-pytestmark = [pytest.mark.nanotron, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.nanotron
 HARNESS = Path(__file__).with_name("cpu.py")
 RECIPES = ("1", "2", "3", "32k", "64k", "mid")
 SCRIPT = """

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.conftest import SmallHouse
     from tests.train.nanotron.conftest import Curriculum, Start
 
-pytestmark = [pytest.mark.nanotron, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.nanotron
 HARNESS = Path(__file__).with_name("cpu.py")
 WINDOWS = 1000
 SCRIPT = """

@@ -24,6 +24,10 @@ Python = Annotated[str, typer.Option(envvar="NANOTRON_PYTHON", help="nanotron's 
 Node = Annotated[int, typer.Option(min=1, help="GPUs of one node.")]
 Root = Annotated[str | None, typer.Option(help="Folder or URL of the shards, if not where the bundle says.")]
 Cache = Annotated[Path | None, typer.Option(help="Folder that shards of a URL are copied to.")]
+CacheGb = Annotated[
+    float | None,
+    typer.Option(min=0.001, help="Most of the cache: shards read for the last time are removed."),
+]
 Changes = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change a setting, such as tokens.train_steps=20; repeatable."),
@@ -43,6 +47,7 @@ def plan(
     gpus_per_node: Node = _NODE,
     root: Root = None,
     cache: Cache = None,
+    cache_gb: CacheGb = None,
     changes: Changes = None,
     attention: Attention = "flash",
     sbatch: Annotated[
@@ -60,7 +65,7 @@ def plan(
     from smoltrain.nanotron import commands
     from smoltrain.nanotron.settings import prepare
 
-    place = _place(bundle, checkout, run, python, gpus_per_node, root, cache, attention)
+    place = _place(bundle, checkout, run, python, gpus_per_node, root, cache, attention, cache_gb)
     launches: dict[Loader, Launch] = {
         "stock": prepare(bundle, place.run, loader="stock", changes=changes or [], check_resume=False),
         "plan": prepare(bundle, place.run, changes=changes or [], check_resume=False),
@@ -94,13 +99,15 @@ def _place(
     root: str | None,
     cache: Path | None,
     attention: str,
+    cache_gb: float | None,
 ) -> "Place":
     from smoltrain.nanotron.commands import Place
 
     if root is not None and "://" not in root:
         root = str(Path(root).resolve())
     folders = bundle.resolve(), checkout.resolve(), run.resolve()
-    return Place(*folders, python, gpus_per_node, root, cache and cache.resolve(), _is_varlen(attention))
+    varlen = _is_varlen(attention)
+    return Place(*folders, python, gpus_per_node, root, cache and cache.resolve(), varlen, cache_gb)
 
 
 def _is_varlen(attention: str) -> bool:
@@ -156,6 +163,7 @@ def _given(place: "Place", changes: list[str]) -> list[str]:
     words += ["--gpus-per-node", str(place.gpus_per_node)] if place.gpus_per_node != _NODE else []
     words += ["--root", place.root] if place.root else []
     words += ["--cache", str(place.cache)] if place.cache else []
+    words += ["--cache-gb", str(place.cache_gb)] if place.cache_gb is not None else []
     words += ["--attention", "varlen"] if place.varlen else []
     return [*words, *(word for change in changes for word in ("--set", change))]
 
@@ -169,6 +177,7 @@ def run_command(
     gpus_per_node: Node = _NODE,
     root: Root = None,
     cache: Cache = None,
+    cache_gb: CacheGb = None,
     changes: Changes = None,
     attention: Attention = "flash",
 ) -> None:
@@ -186,7 +195,7 @@ def run_command(
     from smoltrain.nanotron import commands
     from smoltrain.nanotron.settings import prepare
 
-    place = _place(bundle, checkout, run, python, gpus_per_node, root, cache, attention)
+    place = _place(bundle, checkout, run, python, gpus_per_node, root, cache, attention, cache_gb)
     launch = prepare(bundle, place.run, changes=changes or [])
     nodes, _ = commands.nodes_of(launch.config, gpus_per_node)
     if nodes > 1:

@@ -28,6 +28,8 @@ class Place:
     """Folder or URL of the shards, if not where the bundle says."""
     cache: Path | None = None
     varlen: bool = False
+    cache_gb: float | None = None
+    """The most that the cache is to hold."""
 
 
 def nodes_of(config: NanotronConfig, gpus_per_node: int) -> tuple[int, int]:
@@ -49,7 +51,7 @@ def program(place: Place, launch: Launch, loader: Loader) -> list[str]:
         str(launch.file),
     ]
     words += ["--out", str(place.run / launch.stage)]
-    for name, value in (("--root", place.root), ("--cache", place.cache)):
+    for name, value in (("--root", place.root), ("--cache", place.cache), ("--cache-gb", place.cache_gb)):
         words += [name, str(value)] if value is not None else []
     return [*words, "--attention", "varlen"] if place.varlen else words
 

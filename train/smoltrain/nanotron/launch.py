@@ -14,6 +14,7 @@ import argparse
 import os
 import sys
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="the folder of the ledger and the log")
     parser.add_argument("--root", help="folder or URL of the shards, if not where the bundle says")
     parser.add_argument("--cache", type=Path, help="the folder that shards of a URL are copied to")
+    parser.add_argument("--cache-gb", type=float, help="the most that the cache is to hold")
     parser.add_argument("--attention", choices=["flash", "varlen"], default="flash")
     arguments = parser.parse_args()
     try:
@@ -62,15 +64,24 @@ def run(arguments: argparse.Namespace) -> None:
     remote = "://" in str(arguments.root)
     bundle = open_bundle(arguments.bundle, None if remote else arguments.root)
     trainer = build_trainer(arguments.config_file)
-    recorder = Recorder(
-        bundle, RunFolder(arguments.out), trainer, arguments.root if remote else None, arguments.cache
-    )
+    bound = None if arguments.cache_gb is None else int(arguments.cache_gb * 1e9)
+    far = Far(str(arguments.root), arguments.cache, bound) if remote else Far()
+    recorder = Recorder(bundle, RunFolder(arguments.out), trainer, far)
     # The rank that writes holds the folder: a rank that outlives a killed torchrun holds it as well.
     with single_writer(arguments.out) if trainer.is_first_rank() else nullcontext():
         recorder.begin()
         trainer.recorder = recorder
         trainer.train({bundle.plan.name: recorder.feed})
         recorder.finish()
+
+
+@dataclass(frozen=True, slots=True)
+class Far:
+    """Where shards come from, if not from this machine."""
+
+    url: str | None = None
+    cache: Path | None = None
+    cache_bytes: int | None = None
 
 
 class Recorder:
@@ -81,8 +92,7 @@ class Recorder:
         bundle: Bundle,
         run_folder: RunFolder,
         trainer: "Trainer",
-        root: str | None = None,
-        cache: Path | None = None,
+        far: Far,
     ) -> None:
         self._bundle, self._run, self._trainer = bundle, run_folder, trainer
         self.done = trainer.enter_stage(bundle)
@@ -91,7 +101,13 @@ class Recorder:
         seat: Seat = trainer.seat()
         check_shares(bundle, seat, trainer.micro_batch_size)
         loader = open_loader(
-            bundle, rank=seat.dp_rank, world_size=seat.dp_size, start_step=self.done, root=root, cache=cache
+            bundle,
+            rank=seat.dp_rank,
+            world_size=seat.dp_size,
+            start_step=self.done,
+            root=far.url,
+            cache=far.cache,
+            cache_bytes=far.cache_bytes,
         )
         self.feed = Feed(
             loader, seat, micro_batch=trainer.micro_batch_size, pointer=trainer.pointer, consumed=consumed
