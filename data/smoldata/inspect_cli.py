@@ -95,7 +95,7 @@ def _print(rows: Sequence[Mapping[str, Any]], reasons: Sequence[str], characters
         heading = "kept" if reason == KEPT else f"dropped: {reason}"
         out.print(f"\n[bold]{escape(heading)}[/bold]")
         if not of_reason:
-            out.print("no example: such rows were no documents yet, or copies found across files")
+            out.print("no example: such rows were no documents yet")
         for row in of_reason:
             size = row.get("characters") or len(row["text"])
             where = row["url"] or row["path"] or ""

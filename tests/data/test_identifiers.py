@@ -11,12 +11,15 @@ from hypothesis import strategies as st
 from tests.data.helpers import own_source, real_texts, write_registry
 from typer.testing import CliRunner
 
-from smoldata.build import Built, build_documents, built_documents
+from smoldata.build import Built, Job, build_documents, built_documents, built_of, make_job
 from smoldata.cli import app
+from smoldata.cluster import BuildTasks, PublishSources
 from smoldata.errors import InputError, SourceError
 from smoldata.identifiers import RULES, DuplicateIds, settle
+from smoldata.pipeline_types import Limit
+from smoldata.recipe import load_pipeline
 from smoldata.registry import load_registry
-from smoldata.running import run_pipeline
+from smoldata.running import input_files, run_pipeline, source_of
 from smoldata.writing import write_rows
 
 TEXTS = real_texts(5)
@@ -168,6 +171,24 @@ def test_an_error_keeps_the_finished_tasks_and_what_was_published(
     assert (built.kept, built.fresh) == (2, True)
     monkeypatch.undo()
     assert build(tmp_path, "drop").dropped == {"duplicate_id": 1}
+
+
+def test_on_a_cluster_the_publishing_job_says_so_and_the_tasks_stay(tmp_path: Path) -> None:
+    lay(tmp_path / "raw", [("x", 0), ("x", 1)], 2)
+    recipe = load_pipeline("text", {})
+    source = source_of(recipe, "mine", None, {})
+    files = tuple(input_files([str(tmp_path / "raw")]))
+
+    def job(rule: DuplicateIds) -> Job:
+        asked = source.model_copy(update={"duplicate_ids": rule})
+        return make_job(asked, recipe, files, tmp_path / "out", tmp_path / "work", 2, Limit())
+
+    list(BuildTasks([job("error")]).run(None, 0, 1))
+    with pytest.raises(SourceError, match=r"'x' of 0.jsonl:0"):
+        list(PublishSources([job("error")]).run())
+    assert not (tmp_path / "out").exists()
+    list(PublishSources([job("rename")]).run())
+    assert built_of(job("rename")).kept == 2
 
 
 def test_a_dropped_text_is_shown_and_counted(tmp_path: Path) -> None:
