@@ -17,7 +17,7 @@ from smoltrain.bundle import Bundle, Places
 from smoltrain.windows import Ints
 
 SAMPLES = 16384
-"""Looked up in a block: enough that the fixed cost does not dominate; 28 steps of the published 576 windows."""
+"""Looked up in a block: enough that the fixed cost does not dominate; 28 steps of 576 windows."""
 PARTS = 14
 """In which a block ahead is looked up: three sources of the published recipes each."""
 
