@@ -1,4 +1,7 @@
-"""A real Slurm on this machine for the tests that need one: one node, started by root, stopped afterwards."""
+"""A real Slurm and a real Ray on this machine for the tests that need one, stopped afterwards.
+
+Slurm has one node and is started by root.
+"""
 
 import os
 import shutil
@@ -8,6 +11,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
 
 CONFIGURATION = """\
 ClusterName=local
@@ -67,6 +72,27 @@ def slurm(folder: Path) -> Iterator[dict[str, str]]:
         if started is not None:
             started.terminate()
             started.wait(timeout=30)
+
+
+@contextmanager
+def ray_cluster() -> Iterator[None]:
+    """Start Ray with two cores; skip the test where it is not installed.
+
+    Ray waits 30 seconds for its node, which a busy machine may need several times.
+    """
+    ray = pytest.importorskip("ray", reason="needs ray: make test-system")
+    for tries_left in reversed(range(6)):
+        try:
+            ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+            break
+        except Exception as error:  # Ray raises no class of its own
+            ray.shutdown()
+            if "timed out during startup" not in str(error) or not tries_left:
+                raise
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
 def _munge() -> subprocess.Popen[bytes] | None:

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.cluster import ray_cluster
 from tests.data.test_cluster import contents, job_of, lay
 
 from smoldata.build import build_jobs
@@ -60,12 +61,8 @@ def _wait_until_idle() -> None:
 
 @pytest.mark.filterwarnings("default")
 def test_ray_with_a_killed_worker(wanted: dict[str, bytes], tmp_path: Path) -> None:
-    ray = pytest.importorskip("ray", reason="needs ray: make test-system")
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    try:
+    with ray_cluster():
         job = job_of(tmp_path / "raw", tmp_path / "out", tmp_path / "mark", 3)
         build_jobs([job], 2, runner("ray", {"mem_per_cpu_gb": "1"}, 2))
-    finally:
-        ray.shutdown()
     assert (tmp_path / "mark").exists(), "no worker was killed"
     assert contents(tmp_path / "out") == wanted

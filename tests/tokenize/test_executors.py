@@ -6,6 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from tests.cluster import ray_cluster
 
 from smoltok import LLAMA_3_2
 from smoltok.build import build_tokens
@@ -78,11 +79,9 @@ def _wait_for(path: Path, logs: Path) -> None:
 def test_ray_gives_the_same_bytes(
     job: TokenizeJob, wanted: dict[str, bytes], tmp_path: Path, folder_bytes: Bytes
 ) -> None:
-    ray = pytest.importorskip("ray", reason="needs ray: make test-system")
-    from datatrove.executor.ray import RayPipelineExecutor
+    with ray_cluster():
+        from datatrove.executor.ray import RayPipelineExecutor
 
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    try:
         tokenize = RayPipelineExecutor(
             [TokenizeFiles(job)], tasks=3, workers=2, logging_dir=str(tmp_path / "logs" / "tokenize")
         )
@@ -90,6 +89,4 @@ def test_ray_gives_the_same_bytes(
             [RecordShards(job)], tasks=1, logging_dir=str(tmp_path / "logs" / "record"), depends=tokenize
         )
         record.run()
-    finally:
-        ray.shutdown()
     assert folder_bytes(job.tokens) == wanted
