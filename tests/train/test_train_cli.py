@@ -39,7 +39,7 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
     return json.loads(capsys.readouterr().out)
 
 
-@pytest.mark.parametrize("command", [["train"], ["what"], ["ledger", "check"]])
+@pytest.mark.parametrize("command", [["train"], ["what"], ["heldout"], ["ledger", "check"]])
 def test_every_help_has_an_example(command: list[str]) -> None:
     seen = run(*command, "--help")
     assert seen.returncode == 0
