@@ -57,11 +57,9 @@ def _again(keys: Any) -> Any:
     """Return, row for row, whether a kept document has the identifier of one before it."""
     import polars as pl
 
-    # A dropped row takes no identifier: its place in the column stands for it.
-    number = pl.when(pl.col("why").is_null()).then(pl.lit(None, pl.Int64)).otherwise(pl.int_range(pl.len()))
-    return keys.select(again=~pl.struct("id", number=number).is_first_distinct() & pl.col("why").is_null())[
-        "again"
-    ]
+    again = keys["why"].is_null().to_numpy().copy()
+    again[again] = ~keys["id"].filter(pl.Series(again)).is_first_distinct().to_numpy()
+    return pl.Series("again", again)
 
 
 def _clash(keys: Any, again: Any, source: str) -> str:
