@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from smoldata.console import run_command
-from smoleval import cli_book, cli_run
+from smoleval import cli_book, cli_compare, cli_run
 from smoleval.cli_options import BUILD, Build, Checkpoint, Json, Out
 from smoleval.cli_ruler import app as ruler_app
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Checkpoints in; scores out.")
 app.add_typer(ruler_app, name="ruler")
+app.command("compare")(cli_compare.compare)
 app.command("scores")(cli_book.scores)
 app.command("items")(cli_book.items)
 app.command("watch")(cli_book.watch)

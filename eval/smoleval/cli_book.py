@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from smoleval.cli_options import BUILD, Build, Json
+from smoleval.cli_options import BUILD, Build, Json, Profile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,7 +94,7 @@ def _answer(entries: "Sequence[Entry]", sql: str, *, as_json: bool) -> None:
 def items(
     out: Annotated[Path, typer.Argument(help="Folder for a file of items a benchmark.")],
     tasks: Annotated[str, typer.Option(help="Suites, names or patterns with commas.")] = "base",
-    profile: Annotated[str, typer.Option(help="Rows: hub, packaged, fixture, or offline.")] = "hub",
+    profile: Profile = "hub",
     build: Build = BUILD,
 ) -> None:
     """Write the items of tasks for the decontamination of training data.
@@ -102,17 +102,14 @@ def items(
     Example: smoleval items benchmarks --tasks base && smoldata decontaminate --benchmarks benchmarks
     """
     from smoldata.console import say
-    from smoldata.errors import InputError
     from smoleval.contamination import write_items
     from smoleval.data import load_data
     from smoleval.definition import select
     from smoleval.engine import profile_of
 
-    if profile not in ("hub", "packaged", "fixture", "offline"):
-        raise InputError(f"--profile {profile}: give hub, packaged, fixture or offline")
     rows, left = {}, []
     for task in select(tasks.split(",")):
-        where = profile_of(task, profile)  # type: ignore[arg-type]  # one of its literals, checked above
+        where = profile_of(task, profile)
         if where is None or where == "generated":  # RULER's texts are made, or the user's own
             left.append(task.name)
         else:

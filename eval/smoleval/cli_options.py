@@ -1,7 +1,7 @@
 """Arguments and options that several commands of smoleval take, each written once. Imports typer only."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -10,6 +10,10 @@ Checkpoint = Annotated[
     typer.Argument(help="A checkpoint in Hugging Face form, or a run (default: the newest run of --build)."),
 ]
 Tasks = Annotated[str, typer.Option(help="Suites, names or patterns, such as base or mmlu_cf,belebele_*.")]
+Profile = Annotated[
+    Literal["hub", "packaged", "fixture", "offline"],
+    typer.Option(help="Rows: the hub's, real ones in packages, fixtures, or what is offline."),
+]
 Limit = Annotated[int | None, typer.Option(min=1, help="At most this many items of each subset.")]
 Build = Annotated[Path, typer.Option(help="The build folder.")]
 Out = Annotated[Path | None, typer.Option(help="Folder of scores (default: scores/ of the build's profile).")]

@@ -250,9 +250,7 @@ _KINDS: Mapping[str, type[SmolError]] = {"InputError": InputError, "SourceError"
 @contextmanager
 def _child(job: Job) -> Iterator[subprocess.Popen[str]]:
     """Start the child, hand it the job, and end it with this block."""
-    environment = (
-        os.environ | _quiet() | ({} if any(item.profile == "hub" for item in job.items) else _OFFLINE)
-    )
+    environment = os.environ | libraries_environment(job.items)
     command = [sys.executable, "-m", "smoleval.launcher"]
     with interrupts_held_back():
         process = subprocess.Popen(
@@ -271,10 +269,17 @@ def _child(job: Job) -> Iterator[subprocess.Popen[str]]:
         process.stdout.close()
 
 
-def _quiet() -> dict[str, str]:
-    return {
+def libraries_environment(items: Sequence[Item]) -> dict[str, str]:
+    """Return what Hugging Face's libraries and lighteval read from the environment: quiet, mostly offline.
+
+    It must be set before they are imported: lighteval downloads files at its import where it may.
+    """
+    offline = {} if any(item.profile == "hub" for item in items) else _OFFLINE
+    return offline | {
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+        "TQDM_DISABLE": "1",
         "LIGHTEVAL_DISABLE_TQDM": "1",
         "TOKENIZERS_PARALLELISM": "true",
         "PYTHONWARNINGS": "ignore",

@@ -55,7 +55,7 @@ def _libraries_print_elsewhere() -> Iterator[None]:
 
 
 def _run(job: Job, work: str) -> Iterator[tuple[Item, Path, int]]:
-    _quiet()
+    quiet()
     from smoleval.loading import load
     from smoleval.pipeline import evaluate
 
@@ -96,12 +96,12 @@ def _write_details(outcome: "Outcome", path: Path) -> None:
         pq.write_table(pa.Table.from_pylist(plain, schema=schema), temporary, compression="zstd")
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Keep the libraries' progress bars and advice away; warnings stay."""
     import logging
 
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
-    for name in ("lighteval", "datasets", "accelerate"):
+    for name in ("lighteval", "lm_eval", "datasets", "accelerate"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
 

@@ -9,15 +9,16 @@ both libraries are imported (40 s of CPU).
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from smoldata.errors import InputError
-from smoleval.data import Row, TaskData
-from smoleval.definition import TaskDefinition
+from smoleval.data import Row, TaskData, load_data
+from smoleval.definition import TaskDefinition, registry
+from smoleval.job import Job
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,19 @@ def compare(
         if task.name in _OWN
         else {},
     )
+
+
+def compare_tasks(job: Job) -> Iterator[Agreement]:
+    """Yield for each task of a job how its scores agree; the job's limit is that of items."""
+    from smoleval.loading import load
+
+    for item in job.items:
+        if registry()[item.task].generation is not None:
+            raise InputError(f"{item.task} is generated, not scored by log-likelihood; leave it out")
+    model = load(job)
+    for item in job.items:
+        task = registry()[item.task]
+        yield compare(model, task, load_data(task, item.profile, Path(job.packages)), job.limit)
 
 
 def _best(values: Sequence[float]) -> int:
