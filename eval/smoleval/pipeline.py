@@ -193,15 +193,20 @@ def _stderr(light: Any, metric: str, values: Sequence[Any]) -> float | None:
 
 
 def overall(measured: Sequence[Measured]) -> list[Measured]:
-    """Return the plain mean of each metric over subsets; its error takes them as independent."""
+    """Return the plain mean of each metric over subsets, and its standard error.
+
+    The error takes subsets as independent; where one of them has none (a single item), the subsets themselves
+    are the sample, which gives no less.
+    """
     by_metric: dict[str, list[Measured]] = {}
     for one in measured:
         by_metric.setdefault(one.metric, []).append(one)
     found = []
     for metric, parts in by_metric.items():
+        values = [part.value for part in parts]
         known = [part.stderr for part in parts if part.stderr is not None]
-        spread = math.sqrt(sum(one * one for one in known)) / len(parts) if len(known) == len(parts) else None
-        value = sum(part.value for part in parts) / len(parts)
+        spread = math.hypot(*known) / len(parts) if len(known) == len(parts) else stderr_of_mean(values)
+        value = sum(values) / len(parts)
         found.append(Measured("", metric, value, spread, sum(part.items for part in parts)))
     return found
 

@@ -117,8 +117,8 @@ def test_the_numbers_are_there_as_text(page: Path) -> None:
 
 def test_what_does_not_compare_is_in_no_picture_with_published_figures(page: Path) -> None:
     text = page.read_text("utf-8")
-    beside = re.search(r'<figure><svg[^>]*aria-label="Checkpoints beside.*?</figure>', text, re.DOTALL)
-    alone = re.search(r'<figure><svg[^>]*aria-label="† Not comparable.*?</figure>', text, re.DOTALL)
+    beside = re.search(r'<figure><div[^>]*aria-label="Checkpoints beside.*?</figure>', text, re.DOTALL)
+    alone = re.search(r'<figure><div[^>]*aria-label="† Not comparable.*?</figure>', text, re.DOTALL)
     assert beside
     assert alone
     assert "PIQA" in beside[0]
