@@ -1,4 +1,4 @@
-"""Programs a second through the sandbox: bare ones, and HumanEval's own solutions with their verdicts.
+"""Programs a second through the sandbox: bare ones, and programs with tests, which need a verdict.
 
     python benchmarks/bench_sandbox.py [--programs 40 --workers 2]
 
