@@ -106,7 +106,7 @@ def score(
                 f"no source of {bundle.folder} has a validation split beside its shards; "
                 "tokenize with a validation share in the recipe, or give --root"
             )
-        for one in _missing(run, asked):
+        for one in missing(run, asked):
             row = _row(one, bundle, parts, asked)
             if row is not None:
                 kept = [other for other in read_log(run.heldout) if other["step"] != row["step"]]
@@ -115,7 +115,8 @@ def score(
         return read_log(run.heldout)
 
 
-def _missing(run: RunFolder, asked: Asked) -> list[Saved]:
+def missing(run: RunFolder, asked: Asked) -> list[Saved]:
+    """Return the whole checkpoints that have no row of this measure."""
     done = {row["step"] for row in read_log(run.heldout) if row["heldout_windows"] == asked.windows}
     return [one for one in saved(run) if one.steps - 1 not in done]
 

@@ -52,10 +52,9 @@ def heldout(
         for row in scoring.follow(folder, opened, asked, every):
             print(json.dumps(row) if as_json else _told(row), flush=True)
         return
-    found = scoring.saved(folder)
-    if not found:
+    if not scoring.saved(folder):
         raise InputError(f"{run} has no whole checkpoint yet; look again later, or with --follow")
-    with progress("held-out loss", len(found)) as advance:
+    with progress("held-out loss", len(scoring.missing(folder, asked))) as advance:
         rows = scoring.score(folder, opened, asked, advance)
     for row in rows:
         print(json.dumps(row) if as_json else _told(row))

@@ -106,6 +106,17 @@ def test_the_plan_prints_both_ways_and_the_slurm_script_is_sound(
     assert "sbatch exact.sbatch" in shown
 
 
+def test_a_far_store_and_the_bound_of_its_cache_reach_every_rank(
+    curriculum: "Curriculum", tmp_path: Path
+) -> None:
+    words = ["nanotron", "plan", str(curriculum.bundles["one"]), "--nanotron", "nt", "--run", str(tmp_path)]
+    words += ["--root", "s3://bucket/run", "--cache", str(tmp_path / "cache"), "--cache-gb", "250"]
+    far = f"--root s3://bucket/run --cache {tmp_path / 'cache'} --cache-gb 250.0"
+    facts = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
+    assert facts["commands"]["plan"].endswith(far)
+    assert far in CliRunner().invoke(app, words).stdout  # the commands to type as well
+
+
 def test_more_nodes_than_one_are_not_started_here(curriculum: "Curriculum", tmp_path: Path) -> None:
     words = ["nanotron", "run", str(curriculum.bundles["one"]), "--nanotron", "nt", "--run", str(tmp_path)]
     result = CliRunner().invoke(app, [*words, "--set", "parallelism.dp=3", "--gpus-per-node", "2"])
