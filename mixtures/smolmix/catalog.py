@@ -46,6 +46,16 @@ LOOKUPS = {
         "The steps at which a stage reads a document: steps_of(document id, plan).",
         "SELECT step, pass FROM steps_of((SELECT min(id) FROM docs_at('stage2-blog', 0)), 'stage2-blog')",
     ),
+    "read_before": (
+        "MACRO TABLE",
+        "What a stage has read of each source before a step, exactly: read_before(plan, step).",
+        "SELECT source, windows, tokens, passes FROM read_before('stage2-blog', 100)",
+    ),
+    "passes_of": (
+        "MACRO TABLE",
+        "The first and the last step of each pass over a source; passes count over stages: passes_of(plan).",
+        "SELECT source, pass, first_step, last_step, whole FROM passes_of('stage2-blog')",
+    ),
     "order_at": (
         "MACRO TABLE",
         "The windows that a stage reads from a sample index on: order_at(plan, first index, how many).",

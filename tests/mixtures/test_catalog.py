@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -284,3 +285,20 @@ def test_steps_cover_the_curriculum_without_a_gap(catalog: Path) -> None:
         "FROM steps JOIN stages s USING (plan) GROUP BY plan"
     )
     assert ask(catalog, sql) == [(0,), (0,)]
+
+
+@pytest.mark.parametrize("plan_name", ["stage1-blog", "stage2-blog"])
+def test_what_was_read_before_a_step_is_what_the_order_counts(catalog: Path, plan_name: str) -> None:
+    plan = load_plan(catalog.parent / "sample/plans" / plan_name)
+    drawn = [plan.at(index).source for index in range(plan.windows)]
+    for step in (0, 1, 7, plan.steps, plan.steps + 9):
+        read = Counter(drawn[: step * plan.batch_windows])
+        seen = ask(catalog, "SELECT source, windows, tokens FROM read_before(?, ?)", plan_name, step)
+        assert seen == [
+            (one.name, read[one.name], 512 * read[one.name])
+            for one in sorted(plan.sources, key=lambda one: (-read[one.name], one.name))
+            if one.windows
+        ]
+    passes = {one.name: one.passes for one in plan.sources if one.windows}
+    whole = dict(ask(catalog, "SELECT source, passes FROM read_before(?, 999999)", plan_name))
+    assert {name: pytest.approx(float(one or 0)) for name, one in passes.items()} == whole

@@ -1,6 +1,7 @@
 """The order in SQL equals Python's: sample-sized plans whole, full-size plans in places, both ways."""
 
 from collections.abc import Iterator
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -139,3 +140,26 @@ def test_passes_computed_together_are_the_passes_one_by_one(
             if windows and number < 413 and number + windows > 13:
                 wanted.append({"number": 5, "pass": pass_, "slot": slot, "shard": shard, "windows": windows})
     assert made == wanted
+
+
+def test_passes_go_from_the_first_step_that_reads_them_to_the_last() -> None:
+    """Of ``small``, source d is read whole ten times; the last passes of a, b and e are cut off."""
+    plan = small_plan()
+    with duckdb.connect() as connection:
+        install_order_macros(connection, [plan])
+        connection.execute("CREATE SCHEMA store; CREATE TABLE store.stages AS FROM orders.stages")
+        sql = resources.files("smolmix").joinpath("sql/lookups.sql").read_text("utf-8")
+        connection.execute(sql[sql.index("CREATE MACRO passes_of") :])
+        seen = connection.execute("FROM passes_of('small', which_profile := 'hub')").fetchall()
+    read: dict[tuple[str, int], list[int]] = {}
+    for index in range(plan.windows):
+        one = plan.at(index)
+        if one.source != "c":  # of unknown size: it has no passes
+            read.setdefault((one.source, one.pass_), []).append(index // plan.batch_windows)
+    sizes = {"a": 10 + 4 + 18, "b": 199, "d": 1, "e": 28}
+    wanted = [
+        (*key, steps[0], steps[-1], len(steps), len(steps) == sizes[key[0]])
+        for key, steps in sorted(read.items())
+    ]
+    assert seen == wanted
+    assert {whole for *_, whole in wanted} == {True, False}
