@@ -9,14 +9,14 @@ lm-eval's shipped task can't be used offline: it downloads its metric at import.
 items.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from smoldata.errors import InputError
 from smoleval.data import TaskData
 from smoleval.definition import TaskDefinition
-from smoleval.sandbox import Case, Limits, judge_many, run
+from smoleval.sandbox import Case, judge_many, run
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +80,3 @@ def compare_verdicts(cases: Sequence[Case]) -> SameVerdicts:
 
 def _one_script(case: Case) -> str:
     return f"{case.program}\n{case.tests}"
-
-
-def cases_of(docs: Iterable[Any], programs: Iterable[str], limits: Limits | None = None) -> list[Case]:
-    """Return the cases of Docs (:mod:`smoleval.prompts.code`) with a program for each."""
-    from smoleval.metrics.code import case_of
-
-    return [
-        case_of(doc.specific, program, limits or Limits())
-        for doc, program in zip(docs, programs, strict=True)
-    ]

@@ -1,6 +1,7 @@
 """Fixtures of the evaluation room."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,3 +21,12 @@ def sandbox() -> None:
         probe()
     except SandboxError as error:
         pytest.skip(str(error).partition(";")[0])
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Return the tokenizer of the tiny model."""
+    from tests.eval.tiny_model import write_tokenizer
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(str(write_tokenizer(tmp_path_factory.mktemp("tokenizer"))))

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.eval.tiny_model import tiny_model, write_tokenizer
+from tests.eval.tiny_model import tiny_model
 
 from smoleval.generate import Generator, Limits
 from smoleval.loglikelihood import encode
@@ -29,10 +29,8 @@ def model() -> Any:
 
 
 @pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(str(write_tokenizer(tmp_path_factory.mktemp("tokenizer"))))
+def tokenizer(tiny_tokenizer: Any) -> Any:
+    return tiny_tokenizer
 
 
 def texts(model: Any, tokenizer: Any, limits: Limits, docs: list[Asked]) -> list[tuple[str, ...]]:

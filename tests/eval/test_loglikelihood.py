@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.eval.tiny_model import tiny_model, write_tokenizer
+from tests.eval.tiny_model import tiny_model
 
 from smoleval.loglikelihood import Request, Row, answers, batches, padded, rows_of, split
 
@@ -33,10 +33,8 @@ def model() -> Any:
 
 
 @pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(str(write_tokenizer(tmp_path_factory.mktemp("tokenizer"))))
+def tokenizer(tiny_tokenizer: Any) -> Any:
+    return tiny_tokenizer
 
 
 def direct(model: Any, request: Request) -> tuple[float, bool]:

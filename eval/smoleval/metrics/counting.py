@@ -1,21 +1,10 @@
-"""Counts of right answers among samples -> pass@k, and the mean of the first n.
+"""Scores of several samples of an item -> pass@1 over the first 1, 4, 8, ... of them.
 
-pass@k is the unbiased estimator of Chen et al. 2021 (https://arxiv.org/abs/2107.03374): of n samples with c
-right ones, the chance that k drawn without replacement hold a right one. For k = 1 it is c / n, the plain
-mean, which is what lighteval's ``pass@1:n_samples`` gives.
+pass@k (Chen et al. 2021, https://arxiv.org/abs/2107.03374) is the chance that k samples drawn of n hold a
+right one; for k = 1 it is right / n, the plain mean, which is what lighteval's ``pass@1:n_samples`` gives.
 """
 
 from collections.abc import Iterable, Sequence
-from math import comb
-
-
-def pass_at_k(samples: int, right: int, k: int) -> float:
-    """Return the chance that ``k`` of ``samples`` hold one of the ``right`` ones."""
-    if not 0 <= right <= samples or not 1 <= k <= samples:
-        raise ValueError(
-            f"pass@{k} of {samples} samples, {right} right: want right <= samples and k <= samples"
-        )
-    return 1.0 - comb(samples - right, k) / comb(samples, k)
 
 
 def sample_counts(samples: int) -> tuple[int, ...]:

@@ -19,7 +19,6 @@ MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x40000
 MNT_DETACH = 2
 
 _PR_SET_PDEATHSIG = 1
-_PR_SET_DUMPABLE = 4
 _PR_CAPBSET_DROP = 24
 _PR_SET_SECUREBITS = 28
 _PR_SET_NO_NEW_PRIVS = 38
@@ -98,11 +97,6 @@ def pivot_root(folder: str) -> None:
 def die_with_parent() -> None:
     """Have the kernel kill this process when its parent ends. A change of user undoes it."""
     _prctl(_PR_SET_PDEATHSIG, 9)
-
-
-def allow_own_maps() -> None:
-    """Own ``/proc/self`` again after a change of user."""
-    _prctl(_PR_SET_DUMPABLE, 1)
 
 
 def no_new_privileges() -> None:
