@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from smoleval.cli_options import BUILD, Build, Device, Dtype, Json, Limit, Profile, Tokenizer
+from smoleval.cli_options import BUILD, Build, Device, Dtype, Json, Limit, MaxLength, Profile, Tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +28,7 @@ def compare(
     tasks: Annotated[str, typer.Option(help="Tasks scored by log-likelihood.")] = "boolq_cf,piqa_cf",
     profile: Profile = "offline",
     limit: Limit = 40,
-    max_length: Annotated[int, typer.Option(min=2, help="Longest input in tokens.")] = 2048,
+    max_length: MaxLength = None,
     build: Build = BUILD,
     tokenizer: Tokenizer = None,
     device: Device = "auto",
@@ -45,15 +45,15 @@ def compare(
     from smoleval.engine import Settings, chosen, libraries_environment, prepare, with_fixtures
     from smoltrain.cli import need_torch
 
-    need_torch()
-    need_lighteval()
     settings = Settings(
         profile, limit, tokenizer=tokenizer, device=device, dtype=dtype, max_length=max_length
     )
     items = chosen(tasks.split(","), settings)
     if profile == "offline":
         items = with_fixtures(items, build / "eval" / "packages")
-    os.environ.update(libraries_environment(items))
+    os.environ.update(libraries_environment(items))  # before torch: it imports tqdm, which reads it then
+    need_torch()
+    need_lighteval()
     folder = newest_checkpoint(checkpoint) if checkpoint else _packaged_model(build)
     job = prepare(folder, items, build, settings)
     found = []

@@ -15,6 +15,7 @@ Profile = Annotated[
     typer.Option(help="Rows: the hub's, real ones in packages, fixtures, or what is offline."),
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="At most this many items of each subset.")]
+MaxLength = Annotated[int | None, typer.Option(min=2, help="Longest input in tokens.")]
 Build = Annotated[Path, typer.Option(help="The build folder.")]
 Out = Annotated[Path | None, typer.Option(help="Folder of scores (default: scores/ of the build's profile).")]
 Tokenizer = Annotated[Path | None, typer.Option(help="Tokenizer (default: the checkpoint's).")]

@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from smoldata.errors import EXIT_FAILED
-from smoleval.cli_options import BUILD, Build, Checkpoint, Device, Dtype, Json, Limit, Out, Tasks, Tokenizer
+from smoleval.cli_options import (
+    BUILD,
+    Build,
+    Checkpoint,
+    Device,
+    Dtype,
+    Json,
+    Limit,
+    MaxLength,
+    Out,
+    Tasks,
+    Tokenizer,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +43,7 @@ def run_tasks_command(
     tokenizer: Tokenizer = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
-    max_length: Annotated[int | None, typer.Option(min=2, help="Longest input in tokens.")] = None,
+    max_length: MaxLength = None,
     max_new_tokens: Annotated[
         int | None, typer.Option(min=1, help="Bound on generated tokens, under the tasks' own.")
     ] = None,

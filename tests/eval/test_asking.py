@@ -32,6 +32,15 @@ def test_the_date_is_fixed_and_the_mode_is_the_system_prompts(tokenizer: Any) ->
     assert no_think.endswith(("<think>\n\n</think>\n", "<think>\n\n</think>\n\n"))
 
 
+def test_rulers_questions_have_the_fixed_date_and_thinking_off(tokenizer: Any) -> None:
+    from smoleval.ruler.generate import _render
+
+    asked = _render(tokenizer, "Why?")
+    assert f"Today Date: {TODAY}\n" in asked
+    assert asked == chat_prompt(tokenizer, None, "Why?", enable_thinking=False)
+    assert asked.endswith(("<think>\n\n</think>\n", "<think>\n\n</think>\n\n"))
+
+
 def test_a_template_that_asks_for_the_time_gets_the_fixed_date(tokenizer: Any) -> None:
     before = tokenizer.chat_template
     tokenizer.chat_template = (

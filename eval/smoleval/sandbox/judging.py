@@ -15,7 +15,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 from smoleval.sandbox.limits import Limits, Outcome
-from smoleval.sandbox.runner import run
+from smoleval.sandbox.runner import check_machine, run
 
 _HERE = Path(__file__).parent
 _BOTH = {"wire.py": (_HERE / "wire.py").read_bytes()}
@@ -58,6 +58,7 @@ def judge(case: Case) -> Verdict:
 
 def judge_many(cases: Iterable[Case], workers: int | None = None) -> list[Verdict]:
     """Run cases side by side (by default one for each core that this process may use); in their order."""
+    check_machine()
     count = workers or len(os.sched_getaffinity(0))
     with ThreadPoolExecutor(count) as pool:
         futures = [pool.submit(judge, case) for case in cases]

@@ -7,6 +7,7 @@ unpickled here.
 import base64
 import json
 import os
+import platform
 import selectors
 import signal
 import subprocess
@@ -83,7 +84,7 @@ def run(
 def check_machine() -> None:
     """Raise :class:`SandboxError` if this is no machine on which the sandbox can work."""
     if sys.platform != "linux" or not seccomp.supported():
-        raise SandboxError(f"no sandbox on {sys.platform} {os.uname().machine}" + _ADVICE)
+        raise SandboxError(f"no sandbox on {sys.platform} {platform.machine()}" + _ADVICE)
 
 
 def probe() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from smoleval.sandbox import SandboxError, run, runner
+from smoleval.sandbox import Case, SandboxError, judge_many, run, runner
 
 ROOT = Path(__file__).parents[3]
 ROOMS = os.pathsep.join(str(ROOT / room) for room in ("data", "eval"))
@@ -51,8 +51,10 @@ def test_a_container_that_forbids_a_call_refuses_and_says_which(call: str, tmp_p
 
 def test_a_machine_without_namespaces_refuses_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner.sys, "platform", "darwin")
-    with pytest.raises(SandboxError, match=r"no sandbox on darwin .*nothing was run"):
-        run("print(1)")
+    monkeypatch.delattr(os, "sched_getaffinity")
+    for act in (lambda: run("print(1)"), lambda: judge_many([Case("")])):
+        with pytest.raises(SandboxError, match=r"no sandbox on darwin .*nothing was run"):
+            act()
 
 
 def test_a_sandbox_that_cannot_be_built_refuses_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
