@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _DECIDING_CODE = (
     "asking.py",
+    "intervals.py",
     "lightmodel.py",
     "loglikelihood.py",
     "generate.py",
