@@ -136,7 +136,7 @@ DATASETS: dict[str, Published] = {
     ),
     "allenai/dolmino-mix-1124": Published("memory", DOLMINO | {"text": PROSE}),
     "epfml/FineWeb2-HQ": Published(
-        "memory (files: listing)",
+        "listing; public code that names them all",
         WEB
         | {
             "dump": "CC-MAIN-2024-10",
@@ -184,7 +184,7 @@ DATASETS: dict[str, Published] = {
         },
     ),
     "HuggingFaceTB/smollm-corpus": Published(
-        "memory (files: listing)",
+        "listing; public code that names them all",
         {
             "prompt": "p",
             "text": PROSE,
