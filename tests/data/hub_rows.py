@@ -134,9 +134,9 @@ DATASETS: dict[str, Published] = {
             "fasttext_openhermes_reddit_eli5_vs_rw_v2_bigram_200k_train_prob": 0.4,
         },
     ),
-    "allenai/dolmino-mix-1124": Published("memory", DOLMINO | {"text": PROSE}),
+    "allenai/dolmino-mix-1124": Published("Dolma's document format", DOLMINO | {"text": PROSE}),
     "epfml/FineWeb2-HQ": Published(
-        "listing; public code that names them all",
+        "memory (files: listing)",
         WEB
         | {
             "dump": "CC-MAIN-2024-10",
