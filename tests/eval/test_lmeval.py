@@ -30,6 +30,7 @@ def test_the_packaged_model_agrees_on_real_boolq_and_piqa(tmp_path: Path) -> Non
     assert [one["task"] for one in found] == ["boolq_cf", "piqa_cf"]
     for one in found:
         assert one["items"] == 6
-        assert one["largest_difference"] < 1e-5 * one["mean_length"]
+        # Measured 8e-6 of it: float32's rounding, which differs from one processor to another.
+        assert one["largest_difference"] < 5e-5 * one["mean_length"]
         assert one["other_picks"] == 0
         assert one["lighteval"]["acc"] == pytest.approx(one["lm_eval"]["acc"], abs=0.34)
