@@ -15,7 +15,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from queue import SimpleQueue
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from smoldata.errors import SmolError
 
@@ -83,7 +83,8 @@ def stop_pool(pool: ProcessPoolExecutor) -> None:
     closing: without this, an interrupted run now and then ended with a traceback.
     """
     running = list((pool._processes or {}).values())  # noqa: SLF001 - no public way to end running work
-    # shutdown() forgets the thread; the stubs give it the wrong type.
+    # shutdown() forgets both; the stubs give the thread the wrong type and lack the queue.
+    calls = cast("Any", pool)._call_queue  # noqa: SLF001
     manager = cast("threading.Thread | None", pool._executor_manager_thread)  # noqa: SLF001
     pool.shutdown(wait=False, cancel_futures=True)
     for process in running:
@@ -92,7 +93,13 @@ def stop_pool(pool: ProcessPoolExecutor) -> None:
         process.join(_STOP_SECONDS)
         if process.is_alive():
             process.kill()
-    if manager is not None:
+    if manager is None:
+        return
+    manager.join(_STOP_SECONDS / 5)
+    if manager.is_alive():
+        # Before Python 3.11.5 (cpython gh-94777) it waits for ever for a thread that writes into the workers'
+        # pipe, of which this process itself holds the other end; so would the exit of this process.
+        calls._reader.close()  # noqa: SLF001 - as the library does since
         manager.join(_STOP_SECONDS)
 
 

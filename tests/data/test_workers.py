@@ -141,3 +141,42 @@ def test_ctrl_c_while_workers_start_prints_no_traceback(tmp_path: Path) -> None:
     _, errors = parent.communicate(timeout=120)
     assert parent.returncode == 7, errors
     assert errors == ""
+
+
+def test_ctrl_c_ends_at_once_where_the_pipe_to_the_workers_is_full(tmp_path: Path) -> None:
+    """Before Python 3.11.5 the pool's thread does not close the pipe, and waits for who writes to it."""
+    script = tmp_path / "full.py"
+    script.write_text(
+        "import sys, threading, time\n"
+        "from concurrent.futures import process\n"
+        "from functools import partial\n"
+        "from pathlib import Path\n"
+        "if __name__ != '__main__':\n"
+        "    Path(sys.argv[1]).write_text('starting')\n"
+        "    time.sleep(600)\n"
+        "from smoldata.workers import run_all\n"
+        "broken = process._ExecutorManagerThread.terminate_broken\n"
+        "def as_before(self, cause):\n"
+        "    close = self.call_queue._reader.close\n"
+        "    main = threading.main_thread()\n"
+        "    self.call_queue._reader.close = lambda: threading.current_thread() is main and close()\n"
+        "    broken(self, cause)\n"
+        "process._ExecutorManagerThread.terminate_broken = as_before\n"
+        "if __name__ == '__main__':\n"
+        "    try:\n"
+        "        list(run_all([partial(len, bytes(2**20))] * 2, 2))\n"
+        "    except KeyboardInterrupt:\n"
+        "        sys.exit(7)\n",
+        encoding="utf-8",
+    )
+    mark = tmp_path / "mark"
+    line = [sys.executable, str(script), str(mark)]
+    parent = subprocess.Popen(line, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    wait_until(mark.exists, 30)
+    os.killpg(parent.pid, signal.SIGINT)
+    try:
+        _, errors = parent.communicate(timeout=120)
+    finally:
+        parent.kill()
+    assert parent.returncode == 7, errors
+    assert errors == ""
