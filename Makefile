@@ -18,6 +18,7 @@ STAMPS  := $(VENV)/.stamps
 #: BUILD        the folder for everything built (default: build)
 #: LIMIT_TOKENS with PROFILE=hub, a trial: tokens of each source; LIMIT_BYTES: bytes of text
 #: YES          with PROFILE=hub, 1: do not ask before a large download
+#: ARGS         for the tests: arguments of pytest, such as ARGS='tests/data -k dedup'; bench: a topic
 #: PYTHON       the interpreter that .venv is made with: 3.11 to 3.13
 STAGE   ?=
 RECIPE  ?=
