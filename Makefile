@@ -179,7 +179,7 @@ locks: $(STAMPS)/uv ## compile the locks anew from pyproject.toml
 
 help: ## print the targets and the variables
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z][a-z-]*:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@awk 'BEGIN {print "\nVariables: make mixture STAGE=2 BUDGET=1B"} /^#: / {print "  " substr($$0, 4)}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {print "\nVariables, as in make mixture STAGE=2 PRESET=released"} /^#: / {print "  " substr($$0, 4)}' $(MAKEFILE_LIST)
 
 # Folders of these names would make a misspelt target look done.
 data tokenize mixtures tests benchmarks:
