@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from smoldata.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, SmolError
+from smoldata.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, SmolError, StorageError
 
 _LINE_EVERY_SECONDS = 5.0
 
@@ -87,7 +87,7 @@ def table(
 
 
 def run_command(app: Callable[..., Any]) -> None:
-    """Run a typer app and exit: errors of ours become one line and their exit code, never a traceback.
+    """Run a typer app and exit: errors of ours and the system's become one line and an exit code.
 
     Usage errors keep typer's message and exit code 2. ``SMOL_TRACEBACK=1`` shows tracebacks all the same.
     """
@@ -110,6 +110,11 @@ def run_command(app: Callable[..., Any]) -> None:
             raise
         say(f"error: {error}")
         code = error.exit_code
+    except OSError as error:  # a place that can't be written, a disk that is full
+        if os.environ.get("SMOL_TRACEBACK"):
+            raise
+        say(f"error: {error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+        code = StorageError.exit_code
     if code == EXIT_INTERRUPTED:
         say("interrupted: finished files are kept; run the same command again to go on")
     sys.exit(code if isinstance(code, int) else EXIT_OK)

@@ -15,6 +15,7 @@ def fail(kind: str = "none") -> None:
     if kind == "input": raise SourceError("source 'x' is unknown; did you mean 'y'?")
     if kind == "integrity": raise IntegrityError("3 bytes differ")
     if kind == "interrupt": raise KeyboardInterrupt
+    if kind == "system": open("/proc/nowhere/file", "w")
     if kind == "bug": raise ZeroDivisionError
 @app.command()
 def other() -> None: ...
@@ -34,6 +35,7 @@ def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
         (["fail"], 0, ""),
         (["fail", "--kind", "input"], 2, "error: source 'x' is unknown; did you mean 'y'?\n"),
         (["fail", "--kind", "integrity"], 1, "error: 3 bytes differ\n"),
+        (["fail", "--kind", "system"], 1, "error: No such file or directory: /proc/nowhere/file\n"),
         (["fail", "--kind", "interrupt"], 130, "run the same command again"),
         (["fail", "--knd", "input"], 2, "--knd"),
         (["nothing"], 2, "nothing"),
