@@ -22,7 +22,7 @@ def run(
     steps: Annotated[int, typer.Option(min=2, help="Steps of each variant.")] = 20,
     size: Annotated[str, typer.Option(help="tiny, debug, 200m, 370m, 1b or 3b.")] = "tiny",
     variant: Annotated[
-        list[str] | None, typer.Option(help="mha, rope, unmasked or decayed [default: all]; repeat it.")
+        list[str] | None, typer.Option(help="mha, rope, unmasked or decayed (default: all); repeat it.")
     ] = None,
     micro_batch: Annotated[int, typer.Option(min=1, help="Windows of one pass.")] = 2,
     device: Annotated[str, typer.Option(help="cuda, cpu, or auto: the GPU if there is one.")] = "auto",

@@ -39,12 +39,12 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a progr
 StepsOption = Annotated[int, typer.Option(min=1, help="Steps of this run, counted from the stage's first.")]
 SizeOption = Annotated[str, typer.Option(help="tiny, debug, 200m, 370m, 1b or 3b.")]
 OutOption = Annotated[
-    Path | None, typer.Option(help="The run's folder [default: beside bundles/, runs/<name>].")
+    Path | None, typer.Option(help="The run's folder (default: beside bundles/, runs/<name>).")
 ]
 MicroBatchOption = Annotated[int, typer.Option(min=1, help="Windows of one forward and backward pass.")]
 CheckpointOption = Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")]
-KeepOption = Annotated[int | None, typer.Option(min=0, help="Checkpoints that stay; 0: all [default: 2].")]
-RateOption = Annotated[float | None, typer.Option(help="Peak rate [default: the size's].")]
+KeepOption = Annotated[int | None, typer.Option(min=0, help="Checkpoints that stay; 0: all (default: 2).")]
+RateOption = Annotated[float | None, typer.Option(help="Peak rate (default: the size's).")]
 ScheduleOption = Annotated[
     str, typer.Option(help="scaled to the run's steps, or planned: as the bundle's nanotron file has it.")
 ]
@@ -57,7 +57,7 @@ RecomputeOption = Annotated[
     bool, typer.Option("--recompute", help="Keep only layers' inputs for the backward pass: less memory.")
 ]
 DeterministicOption = Annotated[
-    bool | None, typer.Option(help="The same bits on every run [default: on a CPU yes, on a GPU no].")
+    bool | None, typer.Option(help="The same bits on every run (default: on a CPU yes, on a GPU no).")
 ]
 HeldoutOption = Annotated[
     int, typer.Option(min=0, help="Steps between held-out losses of each source in the log; 0: none.")
@@ -228,8 +228,8 @@ def what(
 
 @app.command()
 def watch(
-    run: Annotated[Path | None, typer.Argument(help="The run [default: the newest of --build].")] = None,
-    bundle: Annotated[Path | None, typer.Option(help="The bundle [default: the one the run names].")] = None,
+    run: Annotated[Path | None, typer.Argument(help="The run (default: the newest of --build).")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="The bundle (default: the one the run names).")] = None,
     build: Annotated[Path, typer.Option(help="The build folder in which runs are looked for.")] = Path(
         "build"
     ),
@@ -277,7 +277,7 @@ def convert(
         int, typer.Option(min=1, help="Tensor-parallel ranks to write for nanotron; it reads any number.")
     ] = 1,
     dtype: Annotated[
-        str | None, typer.Option(help="bfloat16, float32 or float16 [default: the checkpoint's].")
+        str | None, typer.Option(help="bfloat16, float32 or float16 (default: the checkpoint's).")
     ] = None,
     yarn: Annotated[bool, typer.Option("--yarn", help="Write YaRN to 128k into config.json.")] = False,
     tokenizer: Annotated[
@@ -315,7 +315,7 @@ def config(
     size: SizeOption = "3b",
     form: Annotated[str, typer.Option("--for", help="nanotron or transformers.")] = "nanotron",
     yarn: Annotated[bool, typer.Option("--yarn", help="With YaRN to 128k (transformers).")] = False,
-    out: Annotated[Path | None, typer.Option(help="The file to write [default: print].")] = None,
+    out: Annotated[Path | None, typer.Option(help="The file to write (default: print).")] = None,
 ) -> None:
     """Print the configuration of a phase: nanotron's whole file, or transformers' config.json.
 
@@ -340,8 +340,8 @@ def config(
 
 @ledger_app.command("check")
 def ledger_check(
-    run: Annotated[Path | None, typer.Argument(help="The run [default: the newest of --build].")] = None,
-    bundle: Annotated[Path | None, typer.Option(help="The bundle [default: the one the run names].")] = None,
+    run: Annotated[Path | None, typer.Argument(help="The run (default: the newest of --build).")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="The bundle (default: the one the run names).")] = None,
     build: Annotated[Path, typer.Option(help="The build folder in which runs are looked for.")] = Path(
         "build"
     ),

@@ -14,7 +14,7 @@ def heldout(
         Path,
         typer.Argument(help="The run: a stage's folder of nanotron's, or one of the reference trainer's."),
     ],
-    bundle: Annotated[Path | None, typer.Option(help="The bundle [default: the one the run names].")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="The bundle (default: the one the run names).")] = None,
     root: Annotated[
         Path | None, typer.Option(help="Where the shards are, if not where the bundle says.")
     ] = None,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def spike(
     log: Annotated[Path, typer.Argument(help="log.jsonl of a run, nanotron's output, or a CSV of losses.")],
     bundle: Annotated[
-        Path | None, typer.Option(help="The bundle that was read [default: the one the log's run names].")
+        Path | None, typer.Option(help="The bundle that was read (default: the one the log's run names).")
     ] = None,
     root: Annotated[
         Path | None, typer.Option(help="Where the shards are, if not where the bundle says.")
@@ -24,7 +24,7 @@ def spike(
     first: Annotated[
         int | None,
         typer.Option(
-            help="Number that the log gives the stage's first step [default: 0; of nanotron: its own]."
+            help="Number that the log gives the stage's first step (default: 0; of nanotron: its own)."
         ),
     ] = None,
     window: Annotated[int, typer.Option(help="Steps that a step is compared with.")] = 100,

@@ -76,7 +76,7 @@ def _sums(shares: "Sequence[Share]") -> tuple[str, str]:
 def run(
     build: ask.BuildOption = Path("build"),
     base: Annotated[
-        Path | None, typer.Option(help="Checkpoint to start from [default: the newest of `make train`].")
+        Path | None, typer.Option(help="Checkpoint to start from (default: the newest of `make train`).")
     ] = None,
     profile: ask.ProfileOption = "sample",
     preset: ask.PresetOption = "tiny",
@@ -85,7 +85,7 @@ def run(
     tokenizer: ask.TokenizerOption = None,
     loss: ask.LossOption = "apo_zero",
     micro_batch: ask.MicroBatchOption = 1,
-    lora: Annotated[int | None, typer.Option(min=1, help="Rank of LoRA adapters [default: none].")] = None,
+    lora: Annotated[int | None, typer.Option(min=1, help="Rank of LoRA adapters (default: none).")] = None,
     qlora: Annotated[bool, typer.Option("--qlora", help="With --lora: the base in 4 bits (CUDA).")] = False,
     evaluations: ask.EvaluationsOption = None,
     ruler: Annotated[
@@ -183,7 +183,7 @@ def traces(
     model: Annotated[str, typer.Option(help="The teacher's name at its endpoint.")],
     url: Annotated[str, typer.Option(help="OpenAI-compatible endpoint.")] = "http://localhost:8000/v1",
     weak_model: Annotated[str | None, typer.Option(help="A weak model: pairs are made too.")] = None,
-    weak_url: Annotated[str | None, typer.Option(help="Its endpoint [default: the teacher's].")] = None,
+    weak_url: Annotated[str | None, typer.Option(help="Its endpoint (default: the teacher's).")] = None,
     key_variable: Annotated[str, typer.Option(help="Environment variable with the key.")] = "OPENAI_API_KEY",
     per_minute: Annotated[float, typer.Option(min=0.1, help="Requests a minute.")] = 600.0,
     at_once: Annotated[int, typer.Option(min=1, help="Requests open at once.")] = 8,
@@ -221,7 +221,7 @@ def traces(
 
 
 ModelOption = Annotated[
-    Path | None, typer.Option(help="Checkpoint [default: the newest merged one of --build].")
+    Path | None, typer.Option(help="Checkpoint (default: the newest merged one of --build).")
 ]
 
 

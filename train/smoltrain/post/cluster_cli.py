@@ -19,10 +19,10 @@ STEPS = ("rows", "mid", "sft", "apo")
 def cluster(
     preset: Annotated[str, typer.Option(help="blog or recipe: the published schedules.")] = "blog",
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the job scripts [default: none, numbers alone].")
+        Path | None, typer.Option(help="Folder of the job scripts (default: none, numbers alone).")
     ] = None,
     nodes: Annotated[
-        int | None, typer.Option(min=1, help="Nodes of each phase [default: the published 8, 8, 2].")
+        int | None, typer.Option(min=1, help="Nodes of each phase (default: the published 8, 8, 2).")
     ] = None,
     gpus_per_node: Annotated[int, typer.Option(min=1, help="GPUs of a node.")] = 8,
     micro_batch: ask.MicroBatchOption = 1,
