@@ -12,6 +12,7 @@ The trainer removes old checkpoints. So what is not scored yet is held: linked, 
 look.
 """
 
+import json
 import os
 import shlex
 import subprocess
@@ -24,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from smoldata.console import say
-from smoldata.errors import BusyError, InputError
+from smoldata.errors import BusyError, InputError, SmolError
 from smoldata.files import digest_values, single_writer, write_atomic, write_json
 from smoleval.scores import scores_folder, step_of
 from smoltrain.folders import atomic_folder, discard
@@ -298,19 +299,22 @@ def job_script(piece: Piece, watched: Watched, slurm: Slurm, name: str) -> str:
     )
 
 
+class QueueError(SmolError):
+    """The cluster did not say what is in its queue: a controller that starts again answers later."""
+
+
 def _in_queue(name: str) -> bool:
-    return bool(_call("squeue", "--noheader", f"--name={name}", "--format=%i").strip())
+    return bool(_call("squeue", "--noheader", f"--name={name}", "--format=%i", error=QueueError).strip())
 
 
-def _call(*words: str) -> str:
+def _call(*words: str, error: type[SmolError] = InputError) -> str:
     try:
         done = subprocess.run(words, capture_output=True, text=True, check=False)
-    except FileNotFoundError as error:
-        raise InputError(
-            f"--slurm needs {words[0]}, which is not here; run on a machine of the cluster"
-        ) from error
+    except FileNotFoundError as missing:
+        where = "which is not here; run on a machine of the cluster"
+        raise InputError(f"--slurm needs {words[0]}, {where}") from missing
     if done.returncode != 0:
-        raise InputError(f"{shlex.join(words)} failed: {done.stderr.strip() or done.stdout.strip()}")
+        raise error(f"{shlex.join(words)} failed: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout
 
 
@@ -328,6 +332,10 @@ def look(watched: Watched, failed: set[str], slurm: Slurm | None = None) -> tupl
             well = score_here(piece) if slurm is None else submit(piece, watched, slurm)
         except BusyError:
             left += 1  # another watcher is at it
+            continue
+        except QueueError as error:
+            say(f"{error}; asked again at the next look")
+            left += 1
             continue
         if not well:
             failed.add(piece.key)
@@ -368,8 +376,6 @@ def follow(
 
 def has_ended(run: Path) -> bool:
     """Return whether a run of ``smoltrain train`` has written the checkpoint of its last step."""
-    import json
-
     facts = run / "run.json"
     if not facts.is_file():
         return False

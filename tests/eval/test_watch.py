@@ -17,7 +17,7 @@ pytest.importorskip("torch", reason="torch is missing: run `make setup-train`")
 
 from tests.cluster import why_no_slurm
 
-from smoldata.errors import BusyError, InputError
+from smoldata.errors import BusyError, InputError, SmolError
 from smoldata.files import single_writer
 from smoleval import watch
 from smoleval.book import read_book
@@ -289,13 +289,18 @@ def test_commands_for_tasks_and_prompts(watched: watch.Watched, tmp_path: Path) 
     ]
 
 
+SILENT = "the controller does not answer"
+
+
 @pytest.fixture
 def queue(monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], Callable[[], None]]:
     """Stand in for sbatch and squeue: a list of queued names, and a way to end all jobs."""
     queued: list[str] = []
 
-    def call(*words: str) -> str:
+    def call(*words: str, error: type[SmolError] = SmolError) -> str:
         if words[0] == "squeue":
+            if SILENT in queued:
+                raise error("squeue failed: Unable to contact slurm controller")
             name = next(word for word in words if word.startswith("--name=")).removeprefix("--name=")
             return "1\n" if name in queued else ""
         name = next(line for line in Path(words[-1]).read_text().splitlines() if "--job-name" in line)
@@ -331,6 +336,22 @@ def test_jobs_are_submitted_once_and_given_up_after_three(
     queued.append(f"smoleval-{piece.key}")
     assert watch.look(one, set(), slurm) == (0, 1)
     assert list(piece.place.glob("submitted-*")) == []
+
+
+def test_a_queue_that_does_not_answer_is_asked_again(
+    watched: watch.Watched, queue: tuple[list[str], Callable[[], None]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A controller that starts again neither ends the watch nor has a job submitted twice or given up."""
+    queued, end = queue
+    one, slurm, failed = replace(watched, only="step-0000001"), watch.Slurm(), set[str]()
+    queued.append(SILENT)
+    assert watch.look(one, failed, slurm) == (0, 1)
+    assert "asked again at the next look" in capsys.readouterr().err
+    assert queued == [SILENT]
+    end()
+    assert watch.look(one, failed, slurm) == (0, 1)
+    assert len(queued) == 1
+    assert not failed
 
 
 @pytest.mark.system
