@@ -75,7 +75,7 @@ scores: $(STAMPS)/core ## every score beside the published figures, with interva
 
 ##@ Post-training
 posttrain: $(STAMPS)/train ## mid-training, SFT, APO and merge on the tiny model, with a page: [PRESET= PROFILE=sample|hub]
-	@$(if $(filter-out tiny small blog recipe,$(PRESET)),echo "error: there is no preset '$(PRESET)'; of post-training there are tiny, small, blog and recipe" >&2; exit 2)
+	@$(if $(filter-out tiny small blog recipe,$(PRESET)),echo "error: there is no preset '$(PRESET)'; post-training has tiny small blog recipe" >&2; exit 2)
 	@ls "$(BUILD)"/*/runs/*/checkpoints/step-*/state.json >/dev/null 2>&1 || $(MAKE) train STAGE="$(or $(STAGE),2)" PRESET=
 	@$(BIN)/smoltrain post run --build "$(BUILD)" --profile "$(PROFILE)" --preset "$(or $(PRESET),tiny)"
 
