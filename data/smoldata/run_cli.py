@@ -41,6 +41,11 @@ def chosen_runner(executor: str, options: list[str] | None, workers: int) -> "Ru
     return runner("ray" if executor == "ray" else "slurm", given, workers)
 
 
+DuplicateIdsOption = Annotated[
+    str, typer.Option("--duplicate-ids", help="An identifier's second text: error, drop (counted) or rename.")
+]
+
+
 def _pairs(entries: list[str] | None, option: str) -> dict[str, str]:
     pairs = {}
     for entry in entries or ():
@@ -79,10 +84,7 @@ def run(
         str | None, typer.Option("--licence", help="Licence of documents that state none, such as cc-by-4.0.")
     ] = None,
     forbid_licences: ForbidLicences = None,
-    duplicate_ids: Annotated[
-        str,
-        typer.Option("--duplicate-ids", help="An identifier's second text: error, drop (counted) or rename."),
-    ] = "error",
+    duplicate_ids: DuplicateIdsOption = "error",
     executor: ExecutorOption = "local",
     executor_option: ExecutorOptions = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

@@ -115,6 +115,21 @@ def test_a_killed_parent_leaves_no_worker(tmp_path: Path) -> None:
     wait_until(lambda: not any(is_alive(worker) for worker in workers), 15)
 
 
+def _interrupt_when_begun(script: Path) -> None:
+    """Send Ctrl-C to a script and its workers when one of them has begun; it must end with 7, silently."""
+    mark = script.with_name("mark")
+    line = [sys.executable, str(script), str(mark)]
+    parent = subprocess.Popen(line, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    wait_until(mark.exists, 30)
+    os.killpg(parent.pid, signal.SIGINT)
+    try:
+        _, errors = parent.communicate(timeout=120)
+    finally:
+        parent.kill()
+    assert parent.returncode == 7, errors
+    assert errors == ""
+
+
 def test_ctrl_c_while_workers_start_prints_no_traceback(tmp_path: Path) -> None:
     """A worker that still imports has no signal handler of ours yet; it must not answer Ctrl-C itself."""
     script = tmp_path / "slow.py"
@@ -133,14 +148,7 @@ def test_ctrl_c_while_workers_start_prints_no_traceback(tmp_path: Path) -> None:
         "        sys.exit(7)\n",
         encoding="utf-8",
     )
-    mark = tmp_path / "mark"
-    line = [sys.executable, str(script), str(mark)]
-    parent = subprocess.Popen(line, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    wait_until(mark.exists, 30)
-    os.killpg(parent.pid, signal.SIGINT)
-    _, errors = parent.communicate(timeout=120)
-    assert parent.returncode == 7, errors
-    assert errors == ""
+    _interrupt_when_begun(script)
 
 
 def test_ctrl_c_ends_at_once_where_the_pipe_to_the_workers_is_full(tmp_path: Path) -> None:
@@ -169,14 +177,4 @@ def test_ctrl_c_ends_at_once_where_the_pipe_to_the_workers_is_full(tmp_path: Pat
         "        sys.exit(7)\n",
         encoding="utf-8",
     )
-    mark = tmp_path / "mark"
-    line = [sys.executable, str(script), str(mark)]
-    parent = subprocess.Popen(line, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    wait_until(mark.exists, 30)
-    os.killpg(parent.pid, signal.SIGINT)
-    try:
-        _, errors = parent.communicate(timeout=120)
-    finally:
-        parent.kill()
-    assert parent.returncode == 7, errors
-    assert errors == ""
+    _interrupt_when_begun(script)
