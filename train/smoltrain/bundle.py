@@ -113,7 +113,7 @@ def last_steps(bundle: Bundle) -> Ints:
             rows[table.shards[read]] = order.indices_of_drawn(name, ends)
         for index, _pass, shard, _window in order.put_in(name):
             rows[shard] = max(rows[shard], index)
-    return np.where(last < 0, -1, last // bundle.batch_windows)
+    return last // bundle.batch_windows  # -1 stays -1
 
 
 def shard_path(folder: Path, path: str, root: Path | None) -> Path:
