@@ -80,9 +80,12 @@ def small_house(tmp_path_factory: pytest.TempPathFactory) -> SmallHouse:
 
 def _texts(package: str) -> list[str]:
     """Return the classes of a package of the standard library, one a document: short real texts."""
-    import importlib
+    import importlib.util
 
-    folder = Path(str(importlib.import_module(package).__file__)).parent
+    # Debian has idlelib in a package of its own; another package's text then stands under its name.
+    found = importlib.util.find_spec(package) or importlib.util.find_spec("multiprocessing")
+    assert found is not None
+    folder = Path(str(found.origin)).parent
     whole = [path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.py"))]
     pieces = [piece for text in whole for piece in text.replace("\nclass ", "\n\0class ").split("\0")]
     return [piece for piece in pieces if piece.strip()]
